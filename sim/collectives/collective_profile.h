@@ -1,0 +1,3 @@
+#pragma once
+// placeholder: replaced by the collectives work
+namespace moesim { struct CollectiveProfile {}; }
