@@ -1,0 +1,58 @@
+#pragma once
+// One experiment, read and checked: the immutable value from which a run is made.
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "hardware/gpu_spec.h"
+#include "hardware/kernel_profile.h"
+#include "collectives/collective_profile.h"
+#include "metrics/run_result.h"
+#include "model/model_spec.h"
+#include "network/cluster_spec.h"
+#include "routing/router.h"
+#include "serving/engine_spec.h"
+#include "workload/request.h"
+
+namespace moesim {
+
+struct Slo {
+  std::optional<Duration> ttft, tpot, e2el;
+};
+
+struct Scenario {
+  std::string name;
+  std::string stem;  ///< of the file, for the output folder
+  ModelSpec model;   ///< formats already overridden by `precision`
+  GpuSpec gpu;
+  ClusterSpec cluster;
+  KernelProfile kernels;
+  CollectiveProfile collectives;
+  EngineSpec engine;
+  RoutingSpec routing;
+  WorkloadSpec workload;
+  Slo slo;
+  double gpu_hour_usd = 0;  ///< 0: no price given
+  std::uint64_t seed = 1;
+  bool strides = true;
+  Provenance provenance;  ///< hashes, profiles, notes; completed by the run
+};
+
+/// `--set /engine/max_num_seqs=64`.
+struct Override {
+  std::string pointer, value;
+};
+
+/// Reads, applies the overrides, resolves the files it names, converts and checks. Throws ConfigError.
+Scenario read_scenario_file(const std::filesystem::path& path, std::span<const Override> overrides = {},
+                            std::optional<std::uint64_t> seed = std::nullopt);
+
+/// The JSON Schema (draft 2020-12) of a scenario, from the table that the reader uses.
+std::string scenario_schema();
+
+}  // namespace moesim
