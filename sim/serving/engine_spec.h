@@ -7,6 +7,7 @@
 #include "collectives/collective_cost.h"
 #include "core/data_type.h"
 #include "core/units.h"
+#include "model/operators.h"
 #include "parallel/plan.h"
 
 namespace moesim {
@@ -25,14 +26,6 @@ enum class Balancing { round_robin, least_loaded };
 struct HostTimes {
   Duration step, per_sequence;
   Duration request, per_input_token, detokenize;
-};
-
-/// Which elementwise passes exist as kernels of their own.
-struct FusionTable {
-  bool norm_with_residual = true;     ///< residual add inside the norm kernel
-  bool quantize_with_norm = false;    ///< fp8 quantisation of the next GEMM's input inside norm or activation
-  bool static_activation_scales = false;  ///< no scale reduction (calibrated checkpoints)
-  bool rope_with_cache_write = false;
 };
 
 struct EngineSpec {
