@@ -13,12 +13,13 @@ class Stream {
   /// `name` is a path such as "routing/layer/12". Equal (seed, name) give equal draws on every machine.
   Stream(std::uint64_t seed, std::string_view name);
 
-  /// An independent stream of the same name, for example one per step. Position starts at zero.
+  /// An independent stream of the same name, for example one per step. Position starts at zero. Indices do not nest:
+  /// a substream of a substream is that of the named stream. `index` < 2^64 - 1.
   Stream substream(std::uint64_t index) const;
 
   std::uint32_t bits32();
   std::uint64_t bits64();
-  /// Uniform in the open interval (0, 1), 53 bits.
+  /// Uniform on the odd multiples of 2^-53 in the open interval (0, 1).
   double uniform();
   /// Uniform integer in [0, n), n > 0, without bias.
   std::uint64_t below(std::uint64_t n);
