@@ -63,6 +63,19 @@ std::uint32_t Stream::bits32() {
   return buffer_[used_++];
 }
 
+void Stream::fill(std::span<std::uint32_t> out) {
+  std::size_t i = 0;
+  while (i < out.size() && used_ < 4) out[i++] = buffer_[used_++];
+  // Whole blocks go straight to the output and do not wait for each other.
+  for (; i + 4 <= out.size(); i += 4, ++block_) {
+    const auto block = philox4x32({static_cast<std::uint32_t>(block_), static_cast<std::uint32_t>(block_ >> 32),
+                                   static_cast<std::uint32_t>(substream_), static_cast<std::uint32_t>(substream_ >> 32)},
+                                  key_);
+    for (std::size_t j = 0; j < 4; ++j) out[i + j] = block[j];
+  }
+  while (i < out.size()) out[i++] = bits32();
+}
+
 std::uint64_t Stream::bits64() {
   const std::uint64_t low = bits32();
   return low | std::uint64_t{bits32()} << 32;
