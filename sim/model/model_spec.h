@@ -20,20 +20,24 @@ struct MixerSpec {
   MixerKind kind = MixerKind::full;
   std::int64_t query_heads = 0, kv_heads = 0;
   std::int64_t key_dim = 0;    ///< head size of q and k (MLA: qk_nope + qk_rope)
-  std::int64_t value_dim = 0;  ///< head size of v
+  std::int64_t value_dim = 0;  ///< head size of v (MLA: kv_heads = query_heads, as after the up-projection)
   std::int64_t extent = 0;     ///< window or chunk length in tokens; 0 = unlimited
   bool gated_output = false;   ///< a gate as wide as q (Qwen3-Next)
   // MLA
   std::int64_t q_rank = 0, kv_rank = 0, rope_dim = 0, nope_dim = 0;
-  // Sparse indexer (DeepSeek-V3.2): top keys that attention reads, found by a small index over all keys.
+  // Sparse indexer (DeepSeek-V3.2, MiniMax-M3): attention reads the `index_top_k` best keys, found by a small index over
+  // all keys, of which each token caches one key of `index_dim`.
   std::int64_t index_top_k = 0, index_heads = 0, index_dim = 0;
   // Linear attention and Mamba: elements of the state a sequence, and the weights of the mixer.
   std::int64_t state_elements = 0;
+  DataType state_format = DataType::bf16;
   // Linear attention: projections in / out of the recurrent kernel, per token (columns of the two GEMMs).
   std::int64_t linear_in_columns = 0, linear_out_rows = 0;
-  std::int64_t weights = 0;       ///< all parameters of the mixer, its own norms and biases included
+  std::int64_t weights = 0;         ///< all parameters of the mixer, its own norms and biases included
+  std::int64_t matrix_weights = 0;  ///< those of its projections: two FLOPs each a token
 };
 
+bool has_constant_state(MixerKind kind);
 /// Cached elements (not bytes) of one token in one layer: 0 for constant-state mixers. The indexer's keys included.
 std::int64_t cache_elements_per_token(const MixerSpec& mixer);
 
@@ -69,6 +73,7 @@ struct WeightFormats {
 struct ModelSpec {
   std::string name;
   std::string source;
+  std::vector<std::string> aliases;  ///< other names of the same shapes
   std::int64_t hidden = 0, vocabulary = 0, max_positions = 0;
   std::vector<MixerSpec> mixers;
   std::vector<LayerSpec> layers;  ///< decoder layers; encoder layers of an encoder-decoder come first
@@ -112,12 +117,15 @@ CacheBytes cache_bytes(const ModelSpec& model, std::int64_t tokens, DataType for
 Bytes cache_bytes_per_token(const ModelSpec& model, DataType format);
 
 /// FLOPs of one forward pass of one token at position `context` (keys in sight, itself included): matrix products of
-/// projections, chosen experts, shared experts, router, LM head; attention scores and values.
+/// projections, chosen experts, shared experts, router, LM head; attention scores and values (MLA: with expanded keys
+/// and values, as makers count it); four an element of a recurrent state (decay and update, read). A token of an
+/// encoder-decoder passes both sides. Ignores norms, activations and cross-attention scores.
 Flops flops_per_token(const ModelSpec& model, std::int64_t context);
 
 /// Query-key pairs in sight and distinct keys read when `new_tokens` follow `cached` tokens of the same sequence.
 /// Without a limit: pairs = n (c + (n+1)/2). A window of w keys (the token itself included) caps each query at w; a
-/// chunked mixer sees the keys of its own chunk only.
+/// chunked mixer sees the keys of its own chunk only; a sparse indexer caps each query at `index_top_k`, its distinct keys
+/// are at most n index_top_k (different queries may choose different ones). A constant state has no keys.
 struct VisibleKeys {
   double pairs = 0;
   std::int64_t keys = 0;
