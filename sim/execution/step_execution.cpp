@@ -68,8 +68,8 @@ void StepExecution::reschedule(Instant now, Running& running) const {
   } else if (rate == 1) {
     running.finish = now + running.left;
   } else {
-    running.finish =
-        now + Duration::picoseconds(static_cast<std::int64_t>(std::ceil(static_cast<double>(running.left.ps()) / rate)));
+    running.finish = now + Duration::picoseconds(
+                               static_cast<std::int64_t>(std::ceil(static_cast<double>(running.left.ps()) / rate)));
   }
 }
 

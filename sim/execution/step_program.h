@@ -20,11 +20,11 @@ inline constexpr std::uint8_t kNoTask = 0xff;
 
 /// A kernel, a group of kernels or a collective, as the slowest rank of its class runs it.
 struct Task {
-  Duration duration;
-  Duration waiting;  ///< the part of `duration` in which the mean rank has finished and waits for the slowest
+  Duration duration{};
+  Duration waiting{};  ///< the part of `duration` in which the mean rank has finished and waits for the slowest
   TimePart part = TimePart::attention;
   Resource resource = Resource::compute;
-  std::uint8_t stream = 0;      ///< tasks of one stream do not overlap
+  std::uint8_t stream = 0;  ///< tasks of one stream do not overlap
   std::uint8_t micro_batch = 0;
   std::uint8_t rank_class = 0;
   std::array<std::uint8_t, 3> after{kNoTask, kNoTask, kNoTask};  ///< indices in the same block, smaller than its own
@@ -63,8 +63,8 @@ struct StepProgram {
 
 struct Timing {
   Duration total;
-  Breakdown critical_path;                      ///< sums to `total`
-  std::array<Duration, kResources> busy{};      ///< whether or not on the critical path
+  Breakdown critical_path;                  ///< sums to `total`
+  std::array<Duration, kResources> busy{};  ///< whether or not on the critical path
 };
 
 /// Records nothing; the compiler removes every call.

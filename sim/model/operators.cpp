@@ -8,9 +8,13 @@ namespace {
 constexpr std::int64_t kActivationBytes = 2;  // bf16 between operators
 constexpr std::int64_t kScanChunk = 64;       // tokens of one block of a chunked linear-attention scan
 
-bool is_quantised(DataType type) { return bits_per_element(type) < 16; }
+bool is_quantised(DataType type) {
+  return bits_per_element(type) < 16;
+}
 
-std::int64_t share(std::int64_t total, std::int64_t parts) { return std::max<std::int64_t>(1, total / parts); }
+std::int64_t share(std::int64_t total, std::int64_t parts) {
+  return std::max<std::int64_t>(1, total / parts);
+}
 
 /// Collects the operators of one block, deciding formats and quantisation passes in one place.
 class OperatorList {
@@ -31,7 +35,8 @@ class OperatorList {
 
   /// The conversion of a GEMM's input, where the format needs one and no neighbour does it on the way.
   void quantise(std::int64_t m, std::int64_t k, DataType weight, bool fused) {
-    if (quantises(weight) && !fused) operators_.push_back({"quantise", QuantizePass{m, k, context_.formats.activation}});
+    if (quantises(weight) && !fused)
+      operators_.push_back({"quantise", QuantizePass{m, k, context_.formats.activation}});
   }
 
   void gemm(std::string_view name, const GemmShape& shape) {
@@ -236,8 +241,8 @@ std::vector<Operator> head_operators(const OperatorContext& context, std::int64_
 Bytes recurrent_state_traffic(const OperatorContext& context, const MixerSpec& mixer, std::int64_t decode_sequences,
                               std::int64_t prefill_tokens) {
   const std::int64_t chunks = (prefill_tokens + kScanChunk - 1) / kScanChunk;
-  const double state = static_cast<double>(mixer.state_elements) / context.sharding.tp *
-                       bytes_per_element(context.formats.kv_cache);
+  const double state =
+      static_cast<double>(mixer.state_elements) / context.sharding.tp * bytes_per_element(context.formats.kv_cache);
   return Bytes::ceil(2 * state * static_cast<double>(decode_sequences + chunks));
 }
 

@@ -32,11 +32,11 @@ struct Operator {
 
 /// Which elementwise passes exist as kernels of their own; by engine (sources where the presets are defined).
 struct FusionTable {
-  bool norm_with_residual = true;      ///< residual add inside the norm kernel
-  bool quantize_with_norm = false;     ///< fp8 quantisation of a GEMM's input inside the norm or activation before it
+  bool norm_with_residual = true;   ///< residual add inside the norm kernel
+  bool quantize_with_norm = false;  ///< fp8 quantisation of a GEMM's input inside the norm or activation before it
   bool quantize_with_activation = false;
   bool rope_with_cache_write = false;
-  bool mla_prefill_absorbed = false;   ///< MLA prefill attends in the latent space (no re-expansion of cached latents)
+  bool mla_prefill_absorbed = false;  ///< MLA prefill attends in the latent space (no re-expansion of cached latents)
   bool operator==(const FusionTable&) const = default;
 };
 
@@ -65,8 +65,8 @@ AttentionShape attention_shape(const OperatorContext& context, const MixerSpec& 
 /// MLA when prefilled without absorption: full heads with key_dim nope + rope.
 AttentionShape expanded_latent_shape(const OperatorContext& context, const MixerSpec& mixer);
 
-/// Token-wise operators of a mixer for `tokens` new tokens of which `decode_tokens` are decode steps: norm, projections,
-/// rope, cache write, output projection; MLA's low-rank projections and absorption products.
+/// Token-wise operators of a mixer for `tokens` new tokens of which `decode_tokens` are decode steps: norm,
+/// projections, rope, cache write, output projection; MLA's low-rank projections and absorption products.
 std::vector<Operator> mixer_operators(const OperatorContext& context, const MixerSpec& mixer, std::int64_t tokens,
                                       std::int64_t decode_tokens);
 /// MLA prefill without absorption: expansion of the latents of `keys` keys into heads.

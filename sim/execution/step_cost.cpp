@@ -1,0 +1,437 @@
+#include "execution/step_cost.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <optional>
+#include <tuple>
+
+#include "core/check.h"
+#include "execution/expert_step.h"
+#include "execution/mixer_cost.h"
+#include "execution/operator_time.h"
+
+namespace moesim {
+namespace {
+
+constexpr std::uint8_t kComputeStream = 0, kNetworkStream = 1;
+
+GpuGroup consecutive_gpus(std::int32_t count) {
+  GpuGroup group;
+  for (std::int32_t i = 0; i < count; ++i) group.push_back(GpuId{static_cast<std::uint32_t>(i)});
+  return group;
+}
+
+Task compute_task(TimePart part, Duration duration, std::uint8_t after) {
+  Task task;
+  task.duration = duration;
+  task.part = part;
+  task.stream = kComputeStream;
+  task.after[0] = after;
+  return task;
+}
+
+Task network_task(TimePart part, Duration duration, std::uint8_t after) {
+  Task task = compute_task(part, duration, after);
+  task.resource = Resource::network;
+  task.stream = kNetworkStream;
+  return task;
+}
+
+/// Tokens of a step as every rank runs them.
+struct StepTokens {
+  std::int64_t widest = 1;  ///< of the widest rank, padded to the captured graph
+  std::int64_t rows = 0;    ///< emitting rows of the rank with most
+  bool graph = false;
+};
+
+StepTokens step_tokens(const ExecutionSpec& spec, std::span<const RankBatch> ranks) {
+  StepTokens t;
+  bool prefill = false;
+  for (const RankBatch& rank : ranks) {
+    t.widest = std::max(t.widest, rank.tokens);
+    t.rows = std::max(t.rows, rank.emitting_rows);
+    prefill = prefill || !rank.prefill.empty();
+  }
+  t.graph = spec.cuda_graphs && t.widest <= spec.largest_graph && (spec.graphs_hold_prefill || !prefill);
+  if (t.graph) t.widest = std::min(graph_tokens(t.widest), spec.largest_graph);
+  return t;
+}
+
+/// Layers that cost the same apart from what their gates draw.
+struct LayerClass {
+  LayerSpec layer;
+  TokenTable dense_ffn;
+};
+
+}  // namespace
+
+std::int64_t graph_tokens(std::int64_t tokens) {
+  if (tokens <= 2) return std::max<std::int64_t>(tokens, 1);
+  if (tokens <= 4) return 4;
+  const std::int64_t step = tokens <= 256 ? 8 : 16;
+  return (tokens + step - 1) / step * step;
+}
+
+struct StepCost::State {
+  const ModelSpec& model;
+  const KernelCost& kernels;
+  const ExecutionSpec spec;
+  OperatorContext context;
+
+  std::vector<LayerClass> classes;
+  std::vector<std::uint32_t> class_of_layer;
+  std::vector<std::int32_t> moe_layers;
+  std::vector<std::int32_t> moe_index;  ///< by layer; -1 where dense
+  std::deque<MixerCost> mixers;
+  std::optional<ExpertStep> experts;
+  GroupCollectives tp_group;
+  std::optional<GroupCollectives> expert_group, stage_pair;
+  TokenTable embedding, head, router, shared, graph_all_reduce, all_reduce, expert_all_reduce, all_gather, logits;
+  std::int64_t kernels_per_layer = 0;
+
+  // One step
+  std::vector<std::vector<Duration>> mixer_time;  ///< mixer -> rank
+  std::vector<Spread> mixer_spread;
+  std::vector<StepProgram> programs;  ///< by stage
+  StepTiming timing;
+  std::uint32_t filling = 0;
+
+  State(const ModelSpec& m, const KernelCost& k, const Topology& topology, const CollectiveProfile& collectives,
+        const ExecutionSpec& s, const Router* gates)
+      : model(m), kernels(k), spec(s), tp_group(topology, collectives, consecutive_gpus(s.plan.tp)) {
+    MOESIM_CHECK(model.mixers.size() <= kMaxMixers, "{} kinds of mixers", model.mixers.size());
+    context = {&model, {spec.plan.tp, spec.plan.etp}, {model.formats, spec.activation, spec.kv_cache}, spec.fusion};
+    find_classes();
+    for (std::size_t i = 0; i < model.mixers.size(); ++i) {
+      mixers.emplace_back(context, kernels, static_cast<std::int32_t>(i));
+    }
+    mixer_time.assign(mixers.size(), std::vector<Duration>(static_cast<std::size_t>(spec.plan.dp)));
+    mixer_spread.resize(mixers.size());
+    if (model.is_moe()) {
+      MOESIM_CHECK(gates != nullptr, "a MoE model of {} layers without gates", moe_layers.size());
+      experts.emplace(model, kernels, topology, collectives, spec, *gates,
+                      static_cast<std::int32_t>(moe_layers.size()));
+      expert_group.emplace(topology, collectives, consecutive_gpus(spec.plan.ep * spec.plan.etp));
+    }
+    if (spec.plan.pp > 1) {
+      const auto next_stage = static_cast<std::uint32_t>(spec.plan.stage_ranks());
+      stage_pair.emplace(topology, collectives, GpuGroup{GpuId{0}, GpuId{next_stage}});
+    }
+    count_kernels();
+    lay_out_programs();
+  }
+
+  void find_classes() {
+    std::map<std::tuple<std::int32_t, bool, std::int64_t, bool>, std::uint32_t> known;
+    for (const LayerSpec& layer : model.layers) {
+      const auto key = std::tuple(layer.mixer, layer.moe, layer.dense_width, layer.dense_gated);
+      const auto [at, is_new] = known.emplace(key, static_cast<std::uint32_t>(classes.size()));
+      if (is_new) classes.push_back({layer, {}});
+      const auto l = static_cast<std::int32_t>(class_of_layer.size());
+      class_of_layer.push_back(at->second);
+      moe_index.push_back(layer.moe ? static_cast<std::int32_t>(moe_layers.size()) : -1);
+      if (layer.moe) moe_layers.push_back(l);
+    }
+  }
+
+  /// Kernels that a layer launches: its operators, two attention kernels, seven of the fused MoE op [kernel-cost].
+  void count_kernels() {
+    const LayerSpec& layer = model.layers.back();
+    std::size_t n = mixer_operators(context, model.mixers[static_cast<std::size_t>(layer.mixer)], 1, 0).size() + 2;
+    if (layer.dense_width > 0) n += dense_ffn_operators(context, layer, 1).size();
+    if (layer.moe) n += router_operators(context, 1).size() + shared_expert_operators(context, 1).size() + 7;
+    kernels_per_layer = static_cast<std::int64_t>(n) + (spec.plan.tp > 1 ? 2 : 0);
+  }
+
+  // Blocks and segments are laid out once; every step fills in the tasks.
+  // Stage: [embedding] [a block for each class of dense layers and for each MoE layer] [head] [launch-bound rest]
+
+  std::int32_t layer_count() const { return static_cast<std::int32_t>(model.layers.size()); }
+
+  void lay_out_programs() {
+    programs.resize(static_cast<std::size_t>(spec.plan.pp));
+    timing.stages.resize(programs.size());
+    for (std::int32_t s = 0; s < spec.plan.pp; ++s) {
+      StepProgram& program = programs[static_cast<std::size_t>(s)];
+      const LayerRange range = layers_of_stage(model, spec.plan.pp, s);
+      if (s == 0) program.add_segment(-1, program.open_block());
+      std::map<std::uint32_t, std::uint32_t> block_of_class;
+      for (std::int32_t l = range.first; l < range.first + range.count; ++l) {
+        const auto i = static_cast<std::size_t>(l);
+        const std::uint32_t c = class_of_layer[i];
+        if (moe_index[i] >= 0) {
+          program.add_segment(l, program.open_block());
+        } else {
+          if (!block_of_class.contains(c)) block_of_class[c] = program.open_block();
+          program.add_segment(l, block_of_class[c]);
+        }
+      }
+      if (s == spec.plan.pp - 1) program.add_segment(layer_count(), program.open_block());
+      program.add_segment(layer_count() + 1, program.open_block());
+    }
+  }
+
+  std::uint8_t push(StepProgram& program, const Task& task) {
+    program.tasks.push_back(task);
+    return static_cast<std::uint8_t>(program.blocks[filling].count++);
+  }
+
+  void fill_program(std::int32_t stage, std::span<const RankBatch> ranks, const StepTokens& tokens,
+                    std::uint64_t draw) {
+    StepProgram& program = programs[static_cast<std::size_t>(stage)];
+    program.tasks.clear();
+    std::uint32_t unfilled = 0;  // blocks are numbered in the order in which segments first refer to them
+    for (const Segment& segment : program.segments) {
+      if (segment.block < unfilled) continue;
+      unfilled = segment.block + 1;
+      filling = segment.block;
+      program.blocks[filling].first = static_cast<std::uint32_t>(program.tasks.size());
+      program.blocks[filling].count = 0;
+      if (segment.layer < 0) {
+        fill_embedding(program, tokens);
+      } else if (segment.layer < layer_count()) {
+        fill_layer(program, static_cast<std::size_t>(segment.layer), ranks, tokens, draw);
+      } else if (segment.layer == layer_count()) {
+        fill_head(program, tokens);
+      } else {
+        fill_launch_rest(program, stage, tokens);
+      }
+    }
+  }
+
+  void fill_embedding(StepProgram& program, const StepTokens& tokens) {
+    const Duration time = embedding.at(
+        tokens.widest, [&] { return operators_time(kernels, embedding_operators(context, tokens.widest)); });
+    const std::uint8_t looked_up = push(program, compute_task(TimePart::head, time, kNoTask));
+    if (spec.plan.tp > 1) push(program, network_task(TimePart::tensor_parallel, all_reduce_time(tokens), looked_up));
+  }
+
+  void fill_head(StepProgram& program, const StepTokens& tokens) {
+    if (tokens.rows == 0) return;
+    const Duration time =
+        head.at(tokens.rows, [&] { return operators_time(kernels, head_operators(context, tokens.rows)); });
+    const std::uint8_t sampled = push(program, compute_task(TimePart::head, time, kNoTask));
+    if (spec.plan.tp == 1) return;
+    const Duration gather = logits.at(
+        tokens.rows, [&] { return tp_group.time(Collective::all_gather, Bytes{tokens.rows * model.vocabulary * 2}); });
+    push(program, network_task(TimePart::tensor_parallel, gather, sampled));
+  }
+
+  /// Kernels outside a graph are launched one by one; where that takes longer than the kernels, the device waits.
+  void fill_launch_rest(StepProgram& program, std::int32_t stage, const StepTokens& tokens) {
+    if (tokens.graph) return;
+    const Duration launches = spec.launch * (kernels_per_layer * layers_of_stage(model, spec.plan.pp, stage).count);
+    Duration device;
+    for (const TaskBlock& block : program.blocks) {
+      for (std::uint32_t i = 0; i < block.count && &block != &program.blocks[filling]; ++i) {
+        device += program.tasks[block.first + i].duration * static_cast<std::int64_t>(block.uses);
+      }
+    }
+    if (launches <= device) return;
+    Task task = compute_task(TimePart::host, launches - device, kNoTask);
+    task.resource = Resource::host;
+    push(program, task);
+  }
+
+  void fill_layer(StepProgram& program, std::size_t l, std::span<const RankBatch> ranks, const StepTokens& tokens,
+                  std::uint64_t draw) {
+    LayerClass& layer_class = classes[class_of_layer[l]];
+    const LayerSpec& layer = layer_class.layer;
+    const Spread& mixer = mixer_spread[static_cast<std::size_t>(layer.mixer)];
+    Task attention = compute_task(TimePart::attention, mixer.slowest, kNoTask);
+    attention.waiting = mixer.waiting();
+    std::uint8_t last = push(program, attention);
+    const auto reduce = [&] {
+      if (spec.plan.tp > 1) {
+        last = push(program, network_task(TimePart::tensor_parallel, all_reduce_time(tokens), last));
+      }
+    };
+    reduce();
+    if (layer.dense_width > 0) {
+      const Duration time = layer_class.dense_ffn.at(
+          tokens.widest, [&] { return operators_time(kernels, dense_ffn_operators(context, layer, tokens.widest)); });
+      last = push(program, compute_task(TimePart::dense_ffn, time, last));
+      reduce();
+    }
+    if (layer.moe) fill_moe(program, moe_index[l], last, {ranks, tokens, draw});
+  }
+
+  struct StepInput {
+    std::span<const RankBatch> ranks;
+    const StepTokens& tokens;
+    std::uint64_t draw;
+  };
+
+  void fill_moe(StepProgram& program, std::int32_t moe_layer, std::uint8_t last, const StepInput& in) {
+    const std::int64_t tokens = in.tokens.widest;
+    const Duration gate_time =
+        router.at(tokens, [&] { return operators_time(kernels, router_operators(context, tokens)); });
+    const std::uint8_t gate = push(program, compute_task(TimePart::router, gate_time, last));
+    const ExpertTimes times = experts->time(moe_layer, in.ranks, in.draw);
+
+    std::uint8_t ready = gate;
+    if (experts->exchanges()) ready = push(program, network_task(TimePart::dispatch, times.dispatch, gate));
+    if (model.moe.shared_width > 0) {  // beside the dispatch where there is one
+      const Duration shared_time =
+          shared.at(tokens, [&] { return operators_time(kernels, shared_expert_operators(context, tokens)); });
+      push(program, compute_task(TimePart::experts, shared_time, gate));
+    }
+    Task routed = compute_task(TimePart::experts, times.experts.slowest, ready);
+    routed.waiting = times.experts.waiting();
+    const std::uint8_t done = push(program, routed);
+    if (experts->exchanges()) {
+      const std::uint8_t combined = push(program, network_task(TimePart::combine, times.combine, done));
+      if (spec.plan.tp > 1) {  // each TP rank had sent its slice of the tokens
+        const Duration gather = all_gather.at(
+            tokens, [&] { return tp_group.time(Collective::all_gather, Bytes{tokens * model.hidden * 2}); });
+        push(program, network_task(TimePart::tensor_parallel, gather, combined));
+      }
+    } else if (expert_group->ranks() > 1) {
+      push(program, network_task(TimePart::tensor_parallel, expert_all_reduce_time(in.tokens), done));
+    }
+  }
+
+  Duration all_reduce_time(const StepTokens& tokens) {
+    const Bytes bytes{tokens.widest * model.hidden * 2};
+    return tokens.graph ? graph_all_reduce.at(tokens.widest, [&] { return tp_group.custom_all_reduce_time(bytes); })
+                        : all_reduce.at(tokens.widest, [&] { return tp_group.time(Collective::all_reduce, bytes); });
+  }
+
+  /// Behind experts that are split over the ranks of one DP rank.
+  Duration expert_all_reduce_time(const StepTokens& tokens) {
+    if (expert_group->ranks() == tp_group.ranks()) return all_reduce_time(tokens);
+    return expert_all_reduce.at(tokens.widest, [&] {
+      return expert_group->time(Collective::all_reduce, Bytes{tokens.widest * model.hidden * 2});
+    });
+  }
+
+  void time_mixers(std::span<const RankBatch> ranks, const StepTokens& tokens) {
+    for (std::size_t m = 0; m < mixers.size(); ++m) {
+      mixer_spread[m] = {};
+      for (std::size_t r = 0; r < ranks.size(); ++r) {
+        // A captured graph runs every rank at the widest size; without one a rank runs its own tokens, an idle one one.
+        const std::int64_t own = tokens.graph ? tokens.widest : std::max<std::int64_t>(1, ranks[r].tokens);
+        mixer_time[m][r] = mixers[m].time(ranks[r], own);
+        mixer_spread[m].add(mixer_time[m][r]);
+      }
+    }
+  }
+
+  const StepTiming& time(std::span<const RankBatch> ranks, std::uint64_t draw) {
+    const StepTokens tokens = step_tokens(spec, ranks);
+    time_mixers(ranks, tokens);
+    for (std::int32_t s = 0; s < spec.plan.pp; ++s) {
+      fill_program(s, ranks, tokens, draw);
+      timing.stages[static_cast<std::size_t>(s)] = evaluate(programs[static_cast<std::size_t>(s)]);
+    }
+    timing.stage_transfer =
+        stage_pair ? stage_pair->time(Collective::send_recv, Bytes{tokens.widest * model.hidden * 2}) : Duration();
+    return timing;
+  }
+};
+
+StepCost::StepCost(const ModelSpec& model, const KernelCost& kernels, const Topology& topology,
+                   const CollectiveProfile& collectives, const ExecutionSpec& spec, const Router* router)
+    : state_(std::make_unique<State>(model, kernels, topology, collectives, spec, router)) {}
+StepCost::~StepCost() = default;
+
+const StepTiming& StepCost::time(std::span<const RankBatch> ranks, std::uint64_t draw) {
+  return state_->time(ranks, draw);
+}
+
+const StepProgram& StepCost::program(std::int32_t stage) const {
+  return state_->programs[static_cast<std::size_t>(stage)];
+}
+
+std::span<const std::int32_t> StepCost::moe_layers() const {
+  return state_->moe_layers;
+}
+
+void StepCost::observe_experts(std::span<const RankBatch> ranks, std::uint64_t draw,
+                               std::vector<ExpertObservation>& layers,
+                               std::vector<std::vector<std::uint32_t>>& counts) {
+  State& s = *state_;
+  layers.assign(s.moe_layers.size(), {});
+  counts.resize(s.moe_layers.size());
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    const ExpertTimes times = s.experts->time(static_cast<std::int32_t>(l), ranks, draw);
+    counts[l].assign(s.experts->counts().begin(), s.experts->counts().end());
+    std::int64_t rows = 0, most = 0, rank_most = 0, rank_rows = 0;
+    for (const std::uint32_t n : counts[l]) {
+      rows += n;
+      most = std::max<std::int64_t>(most, n);
+      layers[l].distinct_experts += n > 0 ? 1 : 0;
+    }
+    for (const ExpertLoad& load : s.experts->loads()) {
+      rank_rows += load.rows;
+      rank_most = std::max(rank_most, load.rows);
+    }
+    if (rows > 0 && rank_rows > 0) {
+      layers[l].expert_max_over_mean =
+          static_cast<double>(most) * static_cast<double>(counts[l].size()) / static_cast<double>(rows);
+      layers[l].rank_max_over_mean = static_cast<double>(rank_most) * static_cast<double>(s.experts->loads().size()) /
+                                     static_cast<double>(rank_rows);
+    }
+    layers[l].straggler_wait = times.experts.waiting();
+  }
+}
+
+namespace {
+
+/// Collects the tasks of one stage with the segment they belong to.
+struct TaskList {
+  static constexpr bool kRecords = true;
+  struct Entry {
+    std::int32_t layer;
+    Task task;
+    Duration start;
+  };
+  std::vector<Entry>& entries;
+  void operator()(const Segment& segment, const Task& task, Duration start) {
+    entries.push_back({segment.layer, task, start});
+  }
+};
+
+}  // namespace
+
+std::vector<RankTask> StepCost::rank_tasks(std::span<const RankBatch> ranks, std::uint64_t draw) {
+  State& s = *state_;
+  s.time(ranks, draw);
+  std::vector<RankTask> bars;
+  const auto stage_ranks = static_cast<std::size_t>(s.spec.plan.stage_ranks());
+  const std::size_t gpus_per_dp_rank = stage_ranks / ranks.size();
+  Duration stage_start;
+  for (std::size_t stage = 0; stage < s.programs.size(); ++stage) {
+    std::vector<TaskList::Entry> entries;
+    const Timing total = evaluate(s.programs[stage], TaskList{entries});
+    std::int32_t drawn = -1;
+    for (const auto& [layer, task, start] : entries) {
+      if (task.duration == Duration()) continue;
+      const auto l = static_cast<std::size_t>(std::clamp(layer, 0, s.layer_count() - 1));
+      const bool mixer = task.part == TimePart::attention;
+      const bool routed = task.part == TimePart::experts && task.waiting > Duration();
+      if (routed && drawn != layer) {
+        s.experts->time(s.moe_index[l], ranks, draw);
+        drawn = layer;
+      }
+      for (std::size_t r = 0; r < stage_ranks; ++r) {
+        Duration own = task.duration;
+        if (mixer) {
+          own = s.mixer_time[static_cast<std::size_t>(s.model.layers[l].mixer)][r / gpus_per_dp_rank];
+        } else if (routed) {
+          own = s.experts->rank_time(r / static_cast<std::size_t>(s.spec.plan.etp) % s.experts->loads().size());
+        }
+        if (own == Duration()) continue;
+        const auto rank = static_cast<std::uint32_t>(stage * stage_ranks + r);
+        bars.push_back({rank, layer, task.resource, task.part, stage_start + start, own});
+      }
+    }
+    stage_start += total.total + s.timing.stage_transfer;
+  }
+  return bars;
+}
+
+}  // namespace moesim

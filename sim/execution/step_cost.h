@@ -1,0 +1,80 @@
+#pragma once
+// Batch of every rank -> step program -> its time. Holds everything that is prepared once a run: tables of token-wise
+// operators by token count, collectives of the groups, expert placement, gates.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "collectives/collective_cost.h"
+#include "core/units.h"
+#include "execution/execution_spec.h"
+#include "execution/rank_batch.h"
+#include "execution/step_program.h"
+#include "hardware/kernel_cost.h"
+#include "model/model_spec.h"
+#include "network/topology.h"
+#include "routing/router.h"
+
+namespace moesim {
+
+/// Tokens to which a captured graph pads a decode batch: 1, 2, 4, then multiples of 8 to 256, of 16 beyond
+/// [vLLM cudagraph_capture_sizes].
+std::int64_t graph_tokens(std::int64_t tokens);
+
+/// One step: time of each pipeline stage and of the transfer between two.
+struct StepTiming {
+  std::vector<Timing> stages;
+  Duration stage_transfer;
+};
+
+/// Loads of one MoE layer in one step, for the `experts` figures of a result.
+struct ExpertObservation {
+  double expert_max_over_mean = 0, rank_max_over_mean = 0;
+  std::int64_t distinct_experts = 0;
+  Duration straggler_wait;
+};
+
+/// One bar of a rank, as the trace wants it.
+struct RankTask {
+  std::uint32_t rank = 0;  ///< of the replica
+  std::int32_t layer = 0;
+  Resource resource = Resource::compute;
+  TimePart part = TimePart::attention;
+  Duration start, duration;  ///< from the start of the step
+};
+
+class StepCost {
+ public:
+  /// All references stay valid while the object lives. `router` is null for a dense model.
+  StepCost(const ModelSpec& model, const KernelCost& kernels, const Topology& topology,
+           const CollectiveProfile& collectives, const ExecutionSpec& spec, const Router* router);
+  ~StepCost();
+  StepCost(const StepCost&) = delete;
+  StepCost& operator=(const StepCost&) = delete;
+
+  /// Time of one step of all data-parallel ranks together (`ranks.size() == plan.dp`). `draw` names the step for the
+  /// gates: the same number gives the same choices. Valid until the next call.
+  const StepTiming& time(std::span<const RankBatch> ranks, std::uint64_t draw);
+
+  /// The program that `time` evaluated last for a stage.
+  const StepProgram& program(std::int32_t stage) const;
+
+  /// Draws the gates of one step again and describes the load of every MoE layer; `counts[l]` receives tokens by
+  /// expert.
+  void observe_experts(std::span<const RankBatch> ranks, std::uint64_t draw, std::vector<ExpertObservation>& layers,
+                       std::vector<std::vector<std::uint32_t>>& counts);
+
+  /// Every rank's own tasks of the step: ranks differ where their batches and their experts differ.
+  std::vector<RankTask> rank_tasks(std::span<const RankBatch> ranks, std::uint64_t draw);
+
+  /// Layers of the model that are MoE, in order.
+  std::span<const std::int32_t> moe_layers() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace moesim
