@@ -64,7 +64,8 @@ class Router {
   /// For a partition of the experts (`part_of[e]` in [0, parts)): per part, the expected number of distinct tokens that
   /// reach it divided by the expected number of (token, expert) rows in it, from the gate's own draws (a fixed sample
   /// of 4,096 tokens). A dispatch that sends a token once to a part moves rows x ratio copies. 1 when k = 1.
-  std::vector<double> distinct_ratio(std::int32_t layer, std::span<const std::uint32_t> part_of, std::uint32_t parts) const;
+  std::vector<double> distinct_ratio(std::int32_t layer, std::span<const std::uint32_t> part_of,
+                                     std::uint32_t parts) const;
 
  private:
   struct State;
