@@ -13,6 +13,7 @@
 #include "hardware/kernel_profile.h"
 #include "collectives/collective_profile.h"
 #include "metrics/run_result.h"
+#include "metrics/summary.h"
 #include "model/model_spec.h"
 #include "network/cluster_spec.h"
 #include "routing/router.h"
@@ -20,10 +21,6 @@
 #include "workload/request.h"
 
 namespace moesim {
-
-struct Slo {
-  std::optional<Duration> ttft, tpot, e2el;
-};
 
 struct Scenario {
   std::string name;

@@ -11,21 +11,21 @@
 namespace moesim {
 
 enum class TimePart : std::uint8_t {
-  attention,        ///< projections, attention kernel, KV write, their norms
+  attention,  ///< projections, attention kernel, KV write, their norms
   dense_ffn,
-  experts,          ///< mean over the ranks; what the slowest rank adds is straggler_wait
+  experts,  ///< mean over the ranks; what the slowest rank adds is straggler_wait
   dispatch,
   combine,
   tensor_parallel,  ///< all-reduces and gathers of TP
   pipeline_wait,    ///< stage transfers and waiting for another stage
   straggler_wait,   ///< all ranks waiting for the slowest one
   router,
-  head,             ///< embedding, final norm, LM head, sampling
-  host,             ///< device idle because the host has not launched or scheduled
+  head,  ///< embedding, final norm, LM head, sampling
+  host,  ///< device idle because the host has not launched or scheduled
   kv_transfer,
   offload,
   draft,
-  idle              ///< nothing to do
+  idle  ///< nothing to do
 };
 inline constexpr std::size_t kTimeParts = 15;
 std::string_view name(TimePart part);

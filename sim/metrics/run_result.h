@@ -25,9 +25,7 @@ struct RequestRecord {
   Duration ttft() const { return first_token - arrival; }
   Duration latency() const { return last_token - arrival; }
   /// (latency - ttft) / (output - 1); only for output_tokens > 1.
-  double tpot_seconds() const {
-    return (last_token - first_token).seconds() / static_cast<double>(output_tokens - 1);
-  }
+  double tpot_seconds() const { return (last_token - first_token).seconds() / static_cast<double>(output_tokens - 1); }
 };
 
 /// mean, median, std (population) and percentiles (numpy linear) in milliseconds.
@@ -46,14 +44,14 @@ struct ExpertLayerSummary {
   std::int32_t layer = 0;           ///< index in the model
   double expert_max_over_mean = 0;  ///< mean over steps of the busiest expert over the mean expert
   double rank_max_over_mean = 0;
-  double gini = 0;                  ///< of the counts summed over the run
-  double distinct_experts = 0;      ///< a step, mean
-  double straggler_wait_ms = 0;     ///< a step, mean: slowest rank minus mean rank
+  double gini = 0;               ///< of the counts summed over the run
+  double distinct_experts = 0;   ///< a step, mean
+  double straggler_wait_ms = 0;  ///< a step, mean: slowest rank minus mean rank
 };
 
 struct LinkClassUse {
-  std::string kind;  ///< scale_up, pcie, nic, fabric
-  double bytes = 0;  ///< over the run, all links of the class
+  std::string kind;        ///< scale_up, pcie, nic, fabric
+  double bytes = 0;        ///< over the run, all links of the class
   double utilization = 0;  ///< busiest resource: time in use over the duration
 };
 
@@ -64,7 +62,7 @@ struct PoolMemory {
   Bytes attention, dense_ffn, experts, shared, router, embedding, head;
   Bytes activations, logits, graphs, communication, context;
   Bytes cache_capacity, capacity, limit;
-  std::int64_t cache_capacity_tokens = 0;  ///< per data-parallel rank
+  std::int64_t cache_capacity_tokens = 0;                ///< per data-parallel rank
   std::int64_t kv_blocks_total = 0, kv_blocks_peak = 0;  ///< per data-parallel rank; peak of the fullest
   double kv_blocks_mean = 0;
 };
@@ -109,8 +107,8 @@ struct RunResult {
   std::optional<ThroughputWindow> steady_state;
 
   std::int64_t steps = 0;
-  double mean_batch = 0;         ///< sequences a step of one engine, mean over steps
-  Breakdown breakdown;           ///< summed over engines; fractions are of its total
+  double mean_batch = 0;                  ///< sequences a step of one engine, mean over steps
+  Breakdown breakdown;                    ///< summed over engines; fractions are of its total
   std::array<double, kResources> busy{};  ///< share of the duration, mean over engines
   std::vector<ExpertLayerSummary> experts;
   std::vector<LinkClassUse> network;
@@ -122,8 +120,8 @@ struct RunResult {
   std::uint64_t fingerprint = 0;
 
   std::vector<RequestRecord> requests;
-  std::vector<StepSample> step_samples;  ///< at most a few thousand, evenly thinned
-  std::vector<std::string> explanations; ///< one line each: what binds and why
+  std::vector<StepSample> step_samples;   ///< at most a few thousand, evenly thinned
+  std::vector<std::string> explanations;  ///< one line each: what binds and why
 };
 
 }  // namespace moesim
