@@ -3,10 +3,10 @@
 
 #include <cstdint>
 #include <functional>
-#include <utility>
 #include <vector>
 
 #include "collectives/collective_profile.h"
+#include "core/statistics.h"
 #include "hardware/gpu_spec.h"
 #include "hardware/kernel_profile.h"
 #include "metrics/run_result.h"
@@ -43,10 +43,10 @@ struct ServingObserver {
 /// Everything a run knows; `summarize` (metrics/summary.h) turns it into the figures of RunResult.
 struct ServingOutcome {
   std::vector<RequestRecord> requests;
-  std::vector<std::pair<Duration, std::int64_t>> token_gaps;  ///< inter-token latencies: (duration, count)
+  Distribution<std::int64_t> token_gaps;  ///< inter-token latencies in picoseconds, not yet sorted
   std::int64_t steps = 0;
-  std::int64_t step_sequences = 0;  ///< summed over steps: decode sequences and prefill chunks
-  Breakdown breakdown;              ///< summed over engines, idle included
+  std::int64_t step_sequences = 0;                ///< summed over steps: decode sequences and prefill chunks
+  Breakdown breakdown;                            ///< summed over engines, idle included
   std::array<double, kResources> busy_seconds{};  ///< mean over engines
   std::vector<ExpertLayerSummary> experts;
   std::vector<LinkClassUse> network;

@@ -1,0 +1,62 @@
+#include "serving/engine_spec.h"
+
+namespace moesim {
+
+std::string_view name(EnginePreset preset) {
+  switch (preset) {
+    case EnginePreset::vllm:
+      return "vllm";
+    case EnginePreset::sglang:
+      return "sglang";
+    case EnginePreset::trtllm:
+      return "trtllm";
+  }
+  return "";
+}
+
+/// Assumes one Python scheduler process for vLLM and SGLang and a C++ runtime for TensorRT-LLM. No table measures these
+/// times apart from kernels: they are stated orders of magnitude, not fits, and a scenario may replace them
+/// (/engine/host). One HTTP request with tokenization: about 2 ms + 1 us a token (HF fast tokenizers make 1M tokens/s).
+HostTimes default_host_times(EnginePreset preset) {
+  HostTimes times;
+  times.request = Duration::microseconds(2000);
+  times.per_input_token = Duration::microseconds(1);
+  times.detokenize = Duration::microseconds(200);
+  switch (preset) {
+    case EnginePreset::vllm:
+      times.step = Duration::microseconds(1000);
+      times.per_sequence = Duration::microseconds(4);
+      break;
+    case EnginePreset::sglang:
+      times.step = Duration::microseconds(800);
+      times.per_sequence = Duration::microseconds(3);
+      break;
+    case EnginePreset::trtllm:
+      times.step = Duration::microseconds(300);
+      times.per_sequence = Duration::microseconds(1);
+      break;
+  }
+  return times;
+}
+
+/// vLLM: fused_add_rms_norm; torch.compile fuses activation quantisation into norm and SiLU (fusion pass); rotary and
+/// reshape_and_cache are two kernels. SGLang: the same norm, block quantisation as a kernel of its own, MLA prefill in
+/// the latent space. TensorRT-LLM: norm+quantise and SwiGLU+quantise plug-ins, rope inside the attention kernel.
+FusionTable default_fusions(EnginePreset preset) {
+  FusionTable fusions;
+  switch (preset) {
+    case EnginePreset::vllm:
+      fusions.quantize_with_norm = fusions.quantize_with_activation = true;
+      break;
+    case EnginePreset::sglang:
+      fusions.mla_prefill_absorbed = false;
+      break;
+    case EnginePreset::trtllm:
+      fusions.quantize_with_norm = fusions.quantize_with_activation = true;
+      fusions.rope_with_cache_write = true;
+      break;
+  }
+  return fusions;
+}
+
+}  // namespace moesim
