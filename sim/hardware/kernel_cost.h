@@ -1,9 +1,16 @@
 #pragma once
 // Operator shape -> time on one GPU, through a calibration profile. Device time only, as in a CUDA-graph replay;
 // launch and host time are added where a step is put together (execution/).
+//
+// Every form is fixed + pn(compute, memory) with pn(a, b) = (a^p + b^p)^(1/p), so no time is below flops / peak or
+// bytes / bandwidth. S multiprocessors, P dense peak, W memory bandwidth.
 
+#include <array>
+#include <cstdint>
 #include <span>
+#include <vector>
 
+#include "core/p_norm.h"
 #include "core/units.h"
 #include "hardware/gpu_spec.h"
 #include "hardware/kernel_profile.h"
@@ -11,25 +18,96 @@
 
 namespace moesim {
 
+/// What the L2 cache holds when a kernel starts. Inside a model other layers have evicted its weights; a benchmark
+/// loop replays one operator on up to five copies of the weights (GEMM) or on one (experts, attention), and small ones
+/// stay. Fits and their tests use `replayed`, runs use `evicted`.
+enum class CacheState { evicted, replayed };
+
+/// Recurrent state of a constant-state mixer (gated delta net, linear attention, Mamba) on one rank.
+struct RecurrentShape {
+  std::int64_t heads = 0;  ///< value heads
+  std::int64_t key_dim = 0, value_dim = 0;
+  Bytes state;  ///< of one sequence, all heads
+  Bytes token;  ///< activations read and written for one token
+};
+
+/// Decode steps and prefills of one call; tokens are summed over the prefills.
+struct RecurrentWork {
+  std::int64_t decode_sequences = 0;
+  std::int64_t prefill_sequences = 0, prefill_tokens = 0, longest_prefill = 0;
+};
+
 class KernelCost {
  public:
   /// `profile` holds constants per operator family and data type; see kernel_profile.h.
-  KernelCost(const GpuSpec& gpu, const KernelProfile& profile);
+  KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheState cache = CacheState::evicted);
 
+  /// fixed + min over tile a x b and split s of
+  ///     pn(ceil(nt s / S) 2ab ceil64(k / s) S / (P ec h / (h + h0)), (bytes + [s > 1] 8mns) / (em W min(1, cb nt s /
+  ///     S)))
+  ///     + [s > 1] split
+  /// with nt = batch ceil(m / a) ceil(n / b) tiles and h = ab / (a + b). 16-bit activations with narrower weights
+  /// compute at the activations' rate and read the weights' bytes. Quantisation of the activations is not contained.
   Duration gemm(const GemmShape& shape) const;
+
+  /// fixed + ts max(0, 1 - u / S) + tu max(u / S, 1) + pn(cache bytes / (em W min(1, u ceil(keys / c) / S)),
+  /// padded flops / (ec P)), u = sequences x KV heads (latent: x ceil(query heads / 64)); the group of query heads is
+  /// padded to 16 (latent: 64), keys to 64. Assumes all sequences have the mean number of keys.
   Duration decode_attention(const AttentionShape& shape, const DecodeWork& work) const;
+
+  /// One varlen kernel over all sequences: fixed + min over {one head, one KV head's whole group a tile} of
+  ///     tu max(u / S, 1) + pn(bytes / (em W), max(sum_i u_i 128 keys_i 2(dk + dv), lw longest unit S) / (ec P)),
+  /// u_i tiles of 128 rows, keys_i the mean number of visible keys + 64 rounded up to 64. Cached keys are read again.
+  /// Decode steps of a mixed batch are a call of decode_attention of their own; the times add.
   Duration prefill_attention(const AttentionShape& shape, std::span<const PrefillWork> work) const;
+
   /// One kernel that reads and writes `bytes` in all: norm, rope, residual, activation, copy, router top-k ...
   Duration memory_pass(Bytes bytes) const;
-  /// Dynamic quantisation of an m x k bf16 activation (scale reduction and conversion).
+  /// Dynamic quantisation of an m x k bf16 activation: conversion, and before it the reduction of a tensor-wide scale
+  /// where the provider has one (fp8 only).
   Duration quantize(std::int64_t m, std::int64_t k, DataType to) const;
+
+  /// Decode: fixed + (2 states + activations) / (em W). Prefill: fixed + pn(per_chunk x chunks one after the other,
+  /// bytes / (em W)), chunks of 64 tokens, heads spread over the multiprocessors. Both add.
+  Duration linear_attention(const RecurrentShape& shape, const RecurrentWork& work) const;
+
+  /// Gap before a kernel of a stream, with and without a replayed graph.
+  const LaunchSection& launch() const { return profile_.launch; }
 
   const GpuSpec& gpu() const { return gpu_; }
   const KernelProfile& profile() const { return profile_; }
+  CacheState cache() const { return cache_; }
+  /// Memory bandwidth in bytes per second for a kernel that works on `working_set` bytes.
+  double bandwidth(const CacheGain& gain, double working_set) const;
 
  private:
+  struct PreparedGemm {
+    double fixed, split;         // seconds
+    std::array<double, 7> wave;  // seconds of one wave and one element of k, by tile
+    double inverse_bandwidth;    // seconds a byte, all tiles in flight
+    double bandwidth_share;      // of the full bandwidth that one tile in flight draws
+    PNorm norm;
+  };
+  struct PreparedAttention {
+    std::size_t section;
+    double head_dim;
+    double inverse_rate;       // seconds a flop
+    double inverse_bandwidth;  // seconds a byte
+    PNorm norm;
+  };
+  /// Candidates that differ in head size only, by [narrow cache][narrow math].
+  using AttentionTable = std::array<std::array<std::vector<PreparedAttention>, 2>, 2>;
+
+  template <class Section>
+  AttentionTable prepare(const std::vector<Section>& sections) const;
+  static const PreparedAttention& choose(const AttentionTable& table, const AttentionShape& shape);
+
   GpuSpec gpu_;
   KernelProfile profile_;
+  CacheState cache_ = CacheState::evicted;
+  std::vector<PreparedGemm> gemms_;  // by data type
+  AttentionTable decode_, latent_decode_, prefill_, latent_prefill_;
+  PNorm scan_norm_;
 };
 
 /// Time of the routed experts of one layer on one rank. Prepared once a shape, since it is asked for every rank, layer
@@ -37,16 +115,42 @@ class KernelCost {
 class MoeCost {
  public:
   /// The fused op of TP and all-gather backends: permute, both grouped GEMMs, activation, un-permute (its measured
-  /// tables contain them).
+  /// tables contain them):
+  ///     fixed + min over block b of sum over the GEMMs (N, K) = (gI, H), (I, H transposed) of
+  ///       pn(2 rows N K (1 + S / (2 max(tiles, S))) / (P ec b / (b + b0)), A N K wb / (em W min(1, cb tiles / S)))
+  ///     + X / (ea W) + te A + tr T topk / 1000
+  /// rows padded to b (at least one full wave of tiles), A experts with rows, X the bytes of the passes between.
   static MoeCost fused(const KernelCost& kernels, const MoeShape& shape);
-  /// The two grouped GEMMs and the activation between them, rows already permuted by the dispatch (DeepEP backends).
+  /// The two grouped GEMMs and the activation between them, rows already permuted by the dispatch (DeepEP backends):
+  ///     fixed + sum over the GEMMs of pn(2 rows N K / (P ec), (A N K wb + R (K ab + 2N)) / (em W)) + activation.
   static MoeCost grouped(const KernelCost& kernels, const MoeShape& shape, GroupedLayout layout);
 
   /// No rows take no time.
   Duration operator()(const ExpertLoad& load) const;
 
  private:
-  MoeCost() = default;
+  struct Gemm {
+    std::array<double, 5> tile{};   // seconds of one tile, by block
+    std::array<double, 5> tiles{};  // tiles of one padded row, by block
+    double expert = 0;              // seconds to read the weights of one expert at full bandwidth
+    double row = 0;                 // seconds to read and write one row
+  };
+
+  explicit MoeCost(double norm) : norm_(norm) {}
+
+  PNorm norm_;
+  std::array<Gemm, 2> gemms_;
+  std::size_t first_block_ = 0, last_block_ = 0;  // candidates, indices into kMoeBlocks
+  double fixed_ = 0, per_expert_ = 0, per_token_ = 0, per_local_token_ = 0, per_row_ = 0;  // seconds
+  double wave_ = 0;  // tiles of one full wave; 0: partial waves cost their share
+  double tiles_for_full_bandwidth_ = 0;
+  // Of a replayed benchmark loop; the gain is zero inside a model.
+  double expert_bytes_ = 0, cache_bytes_ = 1;
+  CacheGain cache_{};
 };
+
+/// The format whose rate a matrix product runs at: the activations' where the weights are narrower and the activations
+/// 16 or 32 bits (weight-only quantisation), else the weights'.
+DataType compute_type(DataType weight, DataType activation);
 
 }  // namespace moesim

@@ -1,3 +1,148 @@
 #pragma once
-// placeholder: replaced by the kernel cost work
-namespace moesim { struct KernelProfile {}; }
+// Constants of the kernel cost model for one GPU and one provider (vllm, sglang, trtllm), by operator family and data
+// type, each with where it comes from and how well it fits. The formulas are in kernel_cost.h and docs/model.md; the
+// file format "moesim-profile-1" is read in config/read_profile.h.
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/data_type.h"
+#include "core/units.h"
+
+namespace moesim {
+
+/// Number of DataType enumerators: sections are arrays indexed by data type.
+inline constexpr std::size_t kDataTypes = static_cast<std::size_t>(DataType::nvfp4) + 1;
+
+/// Errors of a fitted section on rows that it was not fitted on. Percentage errors are fractions; bias is the mean of
+/// ln(predicted / measured).
+struct FitResiduals {
+  double median_ape = 0, p90_ape = 0, bias = 0;
+  std::int64_t rows_fitted = 0, rows_scored = 0;
+  std::string split;
+};
+
+/// Where the constants of one section come from.
+struct SectionOrigin {
+  std::string source;        ///< tables and how they were fitted, or why these values are assumed
+  std::string provider;      ///< whose kernels were measured; may differ from the profile's when another one stands in
+  std::string licence;       ///< of the measurements
+  std::string gpu;           ///< measured on
+  std::string fit_range;     ///< shapes covered; beyond it the form extrapolates
+  std::string derived_from;  ///< what stands in for what is missing; empty when measured for this very case
+  std::optional<FitResiduals> residuals;
+};
+
+/// Bandwidth while the working set w fits the L2 cache: W (1 + gain / (1 + (w / (share L2))^6)).
+struct CacheGain {
+  double gain = 0, share = 1;
+};
+
+/// Efficiencies are relative to the dense matrix peak of `math` and to the memory bandwidth.
+struct GemmSection {
+  DataType math = DataType::bf16;
+  Duration fixed;
+  double compute = 0, memory = 0;  ///< ec, em
+  double norm = 1;                 ///< p of the p-norm that joins both
+  double tile_half = 0;            ///< h0: harmonic tile size with half the efficiency
+  double tiles_for_bandwidth = 1;  ///< cb: bandwidth grows until S / cb tiles are in flight
+  Duration split;                  ///< tk: reduction of a split along k
+  CacheGain cache;
+  SectionOrigin origin;
+};
+
+struct MoeSection {
+  DataType math = DataType::bf16;
+  Duration fixed;
+  double compute = 0, memory = 0, norm = 1;
+  double block_half = 0;           ///< b0: row block with half the efficiency
+  double activation_memory = 0;    ///< ea: bandwidth efficiency of permute, activation, quantise, un-permute
+  Duration per_expert;             ///< te: for each expert with rows
+  Duration per_thousand_slots;     ///< tr: routing, for each 1000 (token, choice) pairs
+  double tiles_for_bandwidth = 1;  ///< cb
+  CacheGain cache;
+  SectionOrigin origin;
+};
+
+/// Grouped GEMMs over permuted rows (DeepGEMM layouts).
+struct GroupedSection {
+  DataType math = DataType::bf16;
+  Duration fixed;
+  double compute = 0, memory = 0, norm = 1;
+  double activation_memory = 0;
+  int block = 64;  ///< rows to which an expert is padded; one of kMoeBlocks
+  SectionOrigin origin;
+};
+
+struct DecodeAttentionSection {
+  DataType math = DataType::bf16, kv_cache = DataType::bf16;
+  std::int64_t head_dim = 128;
+  Duration fixed;
+  Duration underfilled;  ///< ts: with fewer units than multiprocessors
+  Duration per_unit;     ///< tu: for each round of units over the multiprocessors
+  double compute = 0, memory = 0, norm = 1;
+  double split_keys = 1;  ///< c: keys of a split along the context
+  CacheGain cache;
+  SectionOrigin origin;
+};
+
+struct PrefillAttentionSection {
+  DataType math = DataType::bf16, kv_cache = DataType::bf16;
+  std::int64_t head_dim = 128;
+  bool absorbed = false;  ///< MLA: measured in the latent space (576/512) rather than expanded (192/128)
+  Duration fixed;
+  Duration per_unit;
+  double compute = 0, memory = 0, norm = 1;
+  double longest = 1;  ///< lw: weight of the longest unit
+  SectionOrigin origin;
+};
+
+/// One streaming kernel: fixed + bytes / (memory W).
+struct PassSection {
+  Duration fixed;
+  double memory = 0;
+  CacheGain cache;
+  SectionOrigin origin;
+};
+
+/// Chunked scan of a linear-attention prefill: chunks of 64 tokens of one head follow one another.
+struct ScanSection {
+  Duration fixed;
+  Duration per_chunk;  ///< of a 128 x 128 state
+  double memory = 0, norm = 1;
+  SectionOrigin origin;
+};
+
+/// Host and device time between two kernels of one stream.
+struct LaunchSection {
+  Duration eager;  ///< a kernel already queued, without CUDA graphs
+  Duration graph;  ///< inside a replayed graph (contained in the fixed times of the other sections)
+  std::string source;
+};
+
+struct KernelProfile {
+  std::string name;      ///< h100_sxm-vllm
+  std::string gpu;       ///< id of the GPU measured; "any" for the roofline
+  std::string provider;  ///< vllm, sglang, trtllm, roofline
+  std::string date;      ///< of the fit, ISO 8601
+  std::string source;    ///< one line for the provenance of a result
+  std::vector<std::string> notes;
+  LaunchSection launch;
+  /// By data type of the weights.
+  std::array<GemmSection, kDataTypes> gemm;
+  std::array<MoeSection, kDataTypes> moe;
+  std::array<GroupedSection, kDataTypes> grouped_masked, grouped_contiguous;
+  /// Not empty. The nearest stands in: same cache width first, then same math, then nearest head size.
+  std::vector<DecodeAttentionSection> attention_decode, mla_decode;
+  std::vector<PrefillAttentionSection> attention_prefill, mla_prefill;
+  std::optional<PassSection> quantize_scale;  ///< absent: scales are found in the converting kernel
+  PassSection quantize_convert;
+  PassSection memory_pass;
+  PassSection recurrent_state;  ///< decode step of linear attention
+  ScanSection chunked_scan;     ///< its prefill
+};
+
+}  // namespace moesim

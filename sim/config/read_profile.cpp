@@ -1,0 +1,370 @@
+#include "config/read_profile.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "config/json_reader.h"
+#include "hardware/operator_shape.h"
+
+namespace moesim {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kFormat = "moesim-profile-1";
+constexpr std::array<DataType, kDataTypes> kTypes{DataType::fp32, DataType::bf16,      DataType::fp16,
+                                                  DataType::fp8,  DataType::fp8_block, DataType::int8,
+                                                  DataType::int4, DataType::mxfp4,     DataType::nvfp4};
+constexpr double kLargestTile = 256.0 * 128 / (256 + 128);  // harmonic size of the largest GEMM tile
+
+std::string text(const JsonReader& section, std::string_view key) {
+  const std::optional<JsonReader> value = section.find(key);
+  return value ? value->string() : std::string();
+}
+
+/// A fraction of a datasheet rate.
+double efficiency(const JsonReader& value) {
+  const double e = value.number_in(0, 1);
+  if (e == 0) value.fail("expected a number above 0 and at most 1, got 0");
+  return e;
+}
+
+Duration time(const JsonReader& value) {
+  const Duration t = value.duration();
+  if (t < Duration()) value.fail("expected a time of at least 0");
+  return t;
+}
+
+double norm(const JsonReader& value) {
+  return value.number_in(1, 100);
+}
+
+/// `compute` multiplies size / (size + half): the product must not beat the peak at the largest size.
+double ramped_efficiency(const JsonReader& section, double half, double largest) {
+  const JsonReader value = section.at("compute");
+  const double e = value.number();
+  if (e <= 0 || e * largest / (largest + half) > 1 + 1e-3) {
+    value.fail(
+        fmt::format("expected an efficiency above 0 that stays within the peak at size {:.6g} (at most {:.6g}), got {}",
+                    largest, (largest + half) / largest, e));
+  }
+  return e;
+}
+
+CacheGain read_cache(const JsonReader& reader) {
+  constexpr std::array<std::string_view, 2> known{"gain", "share"};
+  reader.expect_only(known);
+  return {.gain = reader.at("gain").number_in(0, 100), .share = reader.at("share").number_in(1e-3, 100)};
+}
+
+CacheGain cache_of(const JsonReader& section) {
+  const std::optional<JsonReader> cache = section.find("cache");
+  return cache ? read_cache(*cache) : CacheGain{};
+}
+
+SectionOrigin read_origin(const JsonReader& section) {
+  const JsonReader reader = section.at("origin");
+  constexpr std::array<std::string_view, 7> known{"source",    "provider",     "licence",  "gpu",
+                                                  "fit_range", "derived_from", "residuals"};
+  reader.expect_only(known);
+  SectionOrigin origin{.source = reader.at("source").string(),
+                       .provider = reader.at("provider").string(),
+                       .licence = reader.at("licence").string(),
+                       .gpu = reader.at("gpu").string(),
+                       .fit_range = text(reader, "fit_range"),
+                       .derived_from = text(reader, "derived_from"),
+                       .residuals = {}};
+  if (const std::optional<JsonReader> residuals = reader.find("residuals")) {
+    constexpr std::array<std::string_view, 6> fields{"median_ape",  "p90_ape",     "bias",
+                                                     "rows_fitted", "rows_scored", "split"};
+    residuals->expect_only(fields);
+    origin.residuals = FitResiduals{.median_ape = residuals->at("median_ape").number_in(0, 1e3),
+                                    .p90_ape = residuals->at("p90_ape").number_in(0, 1e3),
+                                    .bias = residuals->at("bias").number_in(-10, 10),
+                                    .rows_fitted = residuals->at("rows_fitted").integer_in(0, INT64_MAX),
+                                    .rows_scored = residuals->at("rows_scored").integer_in(0, INT64_MAX),
+                                    .split = residuals->at("split").string()};
+  }
+  return origin;
+}
+
+GemmSection read_gemm(const JsonReader& r) {
+  constexpr std::array<std::string_view, 10> known{
+      "math", "fixed", "compute", "memory", "norm", "tile_half", "tiles_for_bandwidth", "split", "cache", "origin"};
+  r.expect_only(known);
+  GemmSection s;
+  s.math = r.at("math").data_type();
+  s.fixed = time(r.at("fixed"));
+  s.tile_half = r.at("tile_half").number_in(0, 1e4);
+  s.compute = ramped_efficiency(r, s.tile_half, kLargestTile);
+  s.memory = efficiency(r.at("memory"));
+  s.norm = norm(r.at("norm"));
+  s.tiles_for_bandwidth = r.at("tiles_for_bandwidth").number_in(1e-2, 1e4);
+  s.split = time(r.at("split"));
+  s.cache = cache_of(r);
+  s.origin = read_origin(r);
+  return s;
+}
+
+MoeSection read_moe(const JsonReader& r) {
+  constexpr std::array<std::string_view, 12> known{"math",
+                                                   "fixed",
+                                                   "compute",
+                                                   "memory",
+                                                   "norm",
+                                                   "block_half",
+                                                   "activation_memory",
+                                                   "per_expert",
+                                                   "per_thousand_slots",
+                                                   "tiles_for_bandwidth",
+                                                   "cache",
+                                                   "origin"};
+  r.expect_only(known);
+  MoeSection s;
+  s.math = r.at("math").data_type();
+  s.fixed = time(r.at("fixed"));
+  s.block_half = r.at("block_half").number_in(0, 1e4);
+  s.compute = ramped_efficiency(r, s.block_half, kMoeBlocks.back());
+  s.memory = efficiency(r.at("memory"));
+  s.norm = norm(r.at("norm"));
+  s.activation_memory = efficiency(r.at("activation_memory"));
+  s.per_expert = time(r.at("per_expert"));
+  s.per_thousand_slots = time(r.at("per_thousand_slots"));
+  s.tiles_for_bandwidth = r.at("tiles_for_bandwidth").number_in(1e-2, 1e4);
+  s.cache = cache_of(r);
+  s.origin = read_origin(r);
+  return s;
+}
+
+GroupedSection read_grouped(const JsonReader& r) {
+  constexpr std::array<std::string_view, 8> known{"math",  "fixed", "compute", "memory", "norm", "activation_memory",
+                                                  "block", "origin"};
+  r.expect_only(known);
+  GroupedSection s;
+  s.math = r.at("math").data_type();
+  s.fixed = time(r.at("fixed"));
+  s.compute = efficiency(r.at("compute"));
+  s.memory = efficiency(r.at("memory"));
+  s.norm = norm(r.at("norm"));
+  s.activation_memory = efficiency(r.at("activation_memory"));
+  const JsonReader block = r.at("block");
+  s.block = static_cast<int>(block.integer());
+  if (std::find(kMoeBlocks.begin(), kMoeBlocks.end(), s.block) == kMoeBlocks.end()) {
+    block.fail(fmt::format("expected one of 16, 32, 64, 128, 256, got {}", s.block));
+  }
+  s.origin = read_origin(r);
+  return s;
+}
+
+DecodeAttentionSection read_decode(const JsonReader& r) {
+  constexpr std::array<std::string_view, 12> known{"math",        "kv_cache",   "head_dim", "fixed",
+                                                   "underfilled", "per_unit",   "compute",  "memory",
+                                                   "norm",        "split_keys", "cache",    "origin"};
+  r.expect_only(known);
+  DecodeAttentionSection s;
+  s.math = r.at("math").data_type();
+  s.kv_cache = r.at("kv_cache").data_type();
+  s.head_dim = r.at("head_dim").integer_in(1, 65536);
+  s.fixed = time(r.at("fixed"));
+  s.underfilled = time(r.at("underfilled"));
+  s.per_unit = time(r.at("per_unit"));
+  s.compute = efficiency(r.at("compute"));
+  s.memory = efficiency(r.at("memory"));
+  s.norm = norm(r.at("norm"));
+  s.split_keys = r.at("split_keys").number_in(1, 1e9);
+  s.cache = cache_of(r);
+  s.origin = read_origin(r);
+  return s;
+}
+
+PrefillAttentionSection read_prefill(const JsonReader& r) {
+  constexpr std::array<std::string_view, 11> known{"math",    "kv_cache", "head_dim", "absorbed", "fixed", "per_unit",
+                                                   "compute", "memory",   "norm",     "longest",  "origin"};
+  r.expect_only(known);
+  PrefillAttentionSection s;
+  s.math = r.at("math").data_type();
+  s.kv_cache = r.at("kv_cache").data_type();
+  s.head_dim = r.at("head_dim").integer_in(1, 65536);
+  if (const std::optional<JsonReader> absorbed = r.find("absorbed")) s.absorbed = absorbed->boolean();
+  s.fixed = time(r.at("fixed"));
+  s.per_unit = time(r.at("per_unit"));
+  s.compute = efficiency(r.at("compute"));
+  s.memory = efficiency(r.at("memory"));
+  s.norm = norm(r.at("norm"));
+  s.longest = r.at("longest").number_in(0, 100);
+  s.origin = read_origin(r);
+  return s;
+}
+
+PassSection read_pass(const JsonReader& r) {
+  constexpr std::array<std::string_view, 4> known{"fixed", "memory", "cache", "origin"};
+  r.expect_only(known);
+  return {.fixed = time(r.at("fixed")),
+          .memory = efficiency(r.at("memory")),
+          .cache = cache_of(r),
+          .origin = read_origin(r)};
+}
+
+ScanSection read_scan(const JsonReader& r) {
+  constexpr std::array<std::string_view, 5> known{"fixed", "per_chunk", "memory", "norm", "origin"};
+  r.expect_only(known);
+  return {.fixed = time(r.at("fixed")),
+          .per_chunk = time(r.at("per_chunk")),
+          .memory = efficiency(r.at("memory")),
+          .norm = norm(r.at("norm")),
+          .origin = read_origin(r)};
+}
+
+/// A family with one entry for every data type: its own constants, or `same_as` another type's with the `math` whose
+/// peak they are relative to and the reason.
+template <class Section>
+std::array<Section, kDataTypes> read_family(const JsonReader& family, Section (*read)(const JsonReader&)) {
+  std::vector<std::string_view> names;
+  for (const DataType type : kTypes) names.push_back(name(type));
+  family.expect_only(names);
+  std::array<Section, kDataTypes> sections;
+  std::array<bool, kDataTypes> measured{};
+  for (const DataType type : kTypes) {
+    const JsonReader entry = family.at(name(type));
+    if (entry.has("same_as")) continue;
+    sections[static_cast<std::size_t>(type)] = read(entry);
+    measured[static_cast<std::size_t>(type)] = true;
+  }
+  for (const DataType type : kTypes) {
+    const JsonReader entry = family.at(name(type));
+    const std::optional<JsonReader> same = entry.find("same_as");
+    if (!same) continue;
+    constexpr std::array<std::string_view, 3> known{"same_as", "math", "derived_from"};
+    entry.expect_only(known);
+    const auto other = static_cast<std::size_t>(same->data_type());
+    if (!measured[other]) same->fail(fmt::format("{} has no constants of its own", same->string()));
+    Section& section = sections[static_cast<std::size_t>(type)] = sections[other];
+    section.math = entry.at("math").data_type();
+    section.origin.derived_from = entry.at("derived_from").string();
+  }
+  return sections;
+}
+
+template <class Section>
+std::vector<Section> read_sections(const JsonReader& family, Section (*read)(const JsonReader&)) {
+  std::vector<Section> sections;
+  for (const JsonReader& element : family.elements()) sections.push_back(read(element));
+  if (sections.empty()) family.fail("expected at least one section");
+  return sections;
+}
+
+fs::path profile_folder() {
+  return product_root() / "calibrate" / "profiles";
+}
+
+/// Kernel profiles of `gpu` in the product's folder, by file name.
+std::vector<fs::path> profiles_of(std::string_view gpu) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  const std::string prefix = std::string(gpu) + "-";
+  for (const fs::directory_entry& entry : fs::directory_iterator(profile_folder(), error)) {
+    const std::string file = entry.path().filename().string();
+    if (file.starts_with(prefix) && file.ends_with(".json")) found.push_back(entry.path());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+}  // namespace
+
+KernelProfile read_kernel_profile_file(const fs::path& path) {
+  const nlohmann::ordered_json json = parse_json_file(path);
+  const JsonReader root(json, path.string());
+  const JsonReader format = root.at("format");
+  if (format.string() != kFormat) format.fail(fmt::format("expected \"{}\", got \"{}\"", kFormat, format.string()));
+  const JsonReader kind = root.at("kind");
+  if (kind.string() != "kernels")
+    kind.fail(fmt::format("expected a profile of \"kernels\", got \"{}\"", kind.string()));
+  constexpr std::array<std::string_view, 22> known{"format",
+                                                   "kind",
+                                                   "name",
+                                                   "gpu",
+                                                   "provider",
+                                                   "date",
+                                                   "source",
+                                                   "notes",
+                                                   "launch",
+                                                   "gemm",
+                                                   "moe",
+                                                   "grouped_masked",
+                                                   "grouped_contiguous",
+                                                   "attention_decode",
+                                                   "attention_prefill",
+                                                   "mla_decode",
+                                                   "mla_prefill",
+                                                   "quantize_scale",
+                                                   "quantize_convert",
+                                                   "memory_pass",
+                                                   "recurrent_state",
+                                                   "chunked_scan"};
+  root.expect_only(known);
+
+  KernelProfile profile;
+  profile.name = root.at("name").string();
+  profile.gpu = root.at("gpu").string();
+  profile.provider = root.at("provider").string();
+  profile.date = root.at("date").string();
+  profile.source = root.at("source").string();
+  if (const std::optional<JsonReader> notes = root.find("notes")) {
+    for (const JsonReader& note : notes->elements()) profile.notes.push_back(note.string());
+  }
+  const JsonReader launch = root.at("launch");
+  constexpr std::array<std::string_view, 3> launch_keys{"eager", "graph", "source"};
+  launch.expect_only(launch_keys);
+  profile.launch = {
+      .eager = time(launch.at("eager")), .graph = time(launch.at("graph")), .source = launch.at("source").string()};
+  profile.gemm = read_family(root.at("gemm"), read_gemm);
+  profile.moe = read_family(root.at("moe"), read_moe);
+  profile.grouped_masked = read_family(root.at("grouped_masked"), read_grouped);
+  profile.grouped_contiguous = read_family(root.at("grouped_contiguous"), read_grouped);
+  profile.attention_decode = read_sections(root.at("attention_decode"), read_decode);
+  profile.attention_prefill = read_sections(root.at("attention_prefill"), read_prefill);
+  profile.mla_decode = read_sections(root.at("mla_decode"), read_decode);
+  profile.mla_prefill = read_sections(root.at("mla_prefill"), read_prefill);
+  if (const std::optional<JsonReader> scale = root.find("quantize_scale")) profile.quantize_scale = read_pass(*scale);
+  profile.quantize_convert = read_pass(root.at("quantize_convert"));
+  profile.memory_pass = read_pass(root.at("memory_pass"));
+  profile.recurrent_state = read_pass(root.at("recurrent_state"));
+  profile.chunked_scan = read_scan(root.at("chunked_scan"));
+  return profile;
+}
+
+KernelProfileChoice select_kernel_profile(const std::string& calibration, std::string_view gpu, EnginePreset engine,
+                                          const fs::path& from) {
+  KernelProfileChoice choice;
+  if (calibration == "auto") {
+    const fs::path wanted = profile_folder() / fmt::format("{}-{}.json", gpu, name(engine));
+    const std::vector<fs::path> candidates = profiles_of(gpu);
+    if (std::find(candidates.begin(), candidates.end(), wanted) != candidates.end()) {
+      choice.file = wanted;
+      choice.reason = fmt::format("measured on {} with {}", gpu, name(engine));
+    } else if (!candidates.empty()) {
+      choice.file = candidates.front();
+      choice.reason = fmt::format("no profile of {} with {}; another provider's stands in", gpu, name(engine));
+    } else {
+      choice.file = profile_folder() / "roofline.json";
+      choice.reason = fmt::format("no measured profile of {}; stated efficiencies of its datasheet rates", gpu);
+    }
+  } else if (calibration == "roofline") {
+    choice.file = profile_folder() / "roofline.json";
+    choice.reason = "asked for";
+  } else {
+    choice.file = resolve_path(calibration, from);
+    choice.reason = "asked for";
+  }
+  choice.profile = read_kernel_profile_file(choice.file);
+  choice.extrapolated = choice.profile.gpu != gpu;
+  return choice;
+}
+
+}  // namespace moesim

@@ -1,0 +1,362 @@
+#include "hardware/kernel_cost.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/check.h"
+
+namespace moesim {
+namespace {
+
+struct Tile {
+  int rows, columns;
+};
+constexpr std::array<Tile, 7> kTiles{{{64, 64}, {64, 128}, {128, 64}, {128, 128}, {64, 256}, {128, 256}, {256, 128}}};
+constexpr std::array<std::int64_t, 5> kSplits{1, 2, 4, 8, 16};
+constexpr std::int64_t kDepth = 64;        // elements of k that a tile consumes at once
+constexpr double kOutputBytes = 2;         // results are bf16
+constexpr std::int64_t kQueryRows = 128;   // rows of an attention tile
+constexpr std::int64_t kKeyBlock = 64;     // keys are padded to this
+constexpr std::int64_t kLatentHeads = 64;  // query heads in one unit of absorbed MLA
+constexpr std::int64_t kQueryGroup = 16;   // query heads of a KV head are padded to this
+constexpr double kScanChunk = 64;          // tokens
+constexpr double kScanState = 128 * 128;   // state elements of a head to which per_chunk refers
+constexpr double kGroupedColumns = 128;    // columns of a tile of a grouped GEMM
+
+std::size_t index(DataType type) {
+  return static_cast<std::size_t>(type);
+}
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
+double real(std::int64_t n) {
+  return static_cast<double>(n);
+}
+double round_up(double x, double to) {
+  return std::ceil(x / to) * to;
+}
+bool narrow(DataType type) {
+  return bits_per_element(type) < 12;
+}
+
+/// The section for weights of type `weight` that meet activations of type `activation`.
+template <class Sections>
+const auto& section_for(const Sections& sections, DataType weight, DataType activation) {
+  const auto& own = sections[index(weight)];
+  if (narrow(own.math) && !narrow(activation)) return sections[index(activation)];
+  return own;
+}
+
+/// 1 + gain / (1 + (w / (share L2))^6).
+double cache_speed(const CacheGain& cache, double working_set, double l2) {
+  if (cache.gain == 0 || l2 <= 0) return 1;
+  const double x = working_set / (cache.share * l2);
+  return 1 + cache.gain / (1 + x * x * x * x * x * x);
+}
+
+}  // namespace
+
+DataType compute_type(DataType weight, DataType activation) {
+  return narrow(weight) && !narrow(activation) ? activation : weight;
+}
+
+template <class Section>
+KernelCost::AttentionTable KernelCost::prepare(const std::vector<Section>& sections) const {
+  AttentionTable table;
+  for (std::size_t cache = 0; cache < 2; ++cache) {
+    for (std::size_t math = 0; math < 2; ++math) {
+      // The same cache width matters most (other kernels), then the same math.
+      const auto fitness = [&](const Section& s) {
+        return 2 * (narrow(s.kv_cache) == (cache == 1)) + (narrow(s.math) == (math == 1));
+      };
+      int best = -1;
+      for (const Section& s : sections) best = std::max(best, fitness(s));
+      for (std::size_t i = 0; i < sections.size(); ++i) {
+        const Section& s = sections[i];
+        if (fitness(s) != best) continue;
+        table[cache][math].push_back({.section = i,
+                                      .head_dim = real(s.head_dim),
+                                      .inverse_rate = 1 / (s.compute * matrix_peak(gpu_, s.math).value),
+                                      .inverse_bandwidth = 1 / (s.memory * gpu_.memory_bandwidth.value),
+                                      .norm = PNorm(s.norm)});
+      }
+      MOESIM_CHECK(!table[cache][math].empty(), "profile {} has an empty attention family", profile_.name);
+    }
+  }
+  return table;
+}
+
+const KernelCost::PreparedAttention& KernelCost::choose(const AttentionTable& table, const AttentionShape& shape) {
+  const auto& candidates = table[narrow(shape.kv_cache)][narrow(shape.math)];
+  const PreparedAttention* best = &candidates.front();
+  double best_ratio = INFINITY;
+  for (const PreparedAttention& c : candidates) {
+    const double dim = real(shape.key_dim);
+    const double ratio = dim > c.head_dim ? dim / c.head_dim : c.head_dim / dim;
+    if (ratio < best_ratio) {
+      best_ratio = ratio;
+      best = &c;
+    }
+  }
+  return *best;
+}
+
+KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheState cache)
+    : gpu_(gpu), profile_(profile), cache_(cache), scan_norm_(profile.chunked_scan.norm) {
+  MOESIM_CHECK(gpu.multiprocessors > 0 && gpu.memory_bandwidth.value > 0 && gpu.bf16.value > 0,
+               "GPU {}: {} multiprocessors, {} B/s, {} FLOP/s in bf16", gpu.id, gpu.multiprocessors,
+               gpu.memory_bandwidth.value, gpu.bf16.value);
+  const double s = gpu.multiprocessors;
+  gemms_.reserve(kDataTypes);
+  for (const GemmSection& section : profile_.gemm) {
+    PreparedGemm p{.fixed = section.fixed.seconds(),
+                   .split = section.split.seconds(),
+                   .wave = {},
+                   .inverse_bandwidth = 1 / (section.memory * gpu.memory_bandwidth.value),
+                   .bandwidth_share = section.tiles_for_bandwidth / s,
+                   .norm = PNorm(section.norm)};
+    const double peak = matrix_peak(gpu_, section.math).value;
+    for (std::size_t t = 0; t < kTiles.size(); ++t) {
+      const double a = kTiles[t].rows, b = kTiles[t].columns;
+      const double h = a * b / (a + b);
+      p.wave[t] = 2 * a * b * s / (peak * section.compute * h / (h + section.tile_half));
+    }
+    gemms_.push_back(std::move(p));
+  }
+  decode_ = prepare(profile_.attention_decode);
+  latent_decode_ = prepare(profile_.mla_decode);
+  prefill_ = prepare(profile_.attention_prefill);
+  latent_prefill_ = prepare(profile_.mla_prefill);
+}
+
+double KernelCost::bandwidth(const CacheGain& gain, double working_set) const {
+  const double speed = cache_ == CacheState::replayed ? cache_speed(gain, working_set, real(gpu_.l2.value)) : 1;
+  return gpu_.memory_bandwidth.value * speed;
+}
+
+Duration KernelCost::gemm(const GemmShape& shape) const {
+  if (shape.m <= 0 || shape.n <= 0 || shape.k <= 0 || shape.batch <= 0) return {};
+  const GemmSection& section = section_for(profile_.gemm, shape.weight, shape.activation);
+  const PreparedGemm& p = gemms_[static_cast<std::size_t>(&section - profile_.gemm.data())];
+  const double m = real(shape.m), n = real(shape.n), k = real(shape.k), batch = real(shape.batch);
+  const double weights = n * k * bytes_per_element(shape.weight) * batch;
+  const double results = m * n * batch;
+  const double bytes = m * k * bytes_per_element(shape.activation) * batch + weights + kOutputBytes * results;
+  double inverse_bandwidth = p.inverse_bandwidth;
+  if (cache_ == CacheState::replayed) {
+    const double l2 = real(gpu_.l2.value);
+    inverse_bandwidth /= cache_speed(section.cache, std::min(5.0, std::ceil(l2 / weights)) * weights, l2);
+  }
+  const std::int64_t processors = gpu_.multiprocessors;
+  double best = INFINITY;
+  for (std::size_t t = 0; t < kTiles.size(); ++t) {
+    const std::int64_t tiles = shape.batch * ceil_div(shape.m, kTiles[t].rows) * ceil_div(shape.n, kTiles[t].columns);
+    for (const std::int64_t splits : kSplits) {
+      // A split shorter than one step of k does nothing.
+      if (splits > 1 && shape.k <= (splits - 1) * kDepth) break;
+      const double depth = real(ceil_div(shape.k, splits * kDepth) * kDepth);
+      const double compute = real(ceil_div(tiles * splits, processors)) * p.wave[t] * depth;
+      if (compute >= best) continue;
+      const double partial = splits > 1 ? 8 * results * real(splits) : 0;
+      const double share = std::min(1.0, p.bandwidth_share * real(tiles * splits));
+      const double memory = (bytes + partial) * inverse_bandwidth / share;
+      best = std::min(best, p.norm(compute, memory) + (splits > 1 ? p.split : 0));
+    }
+  }
+  return Duration::from_seconds(p.fixed + best);
+}
+
+Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeWork& work) const {
+  if (work.sequences <= 0) return {};
+  const bool latent = shape.latent;
+  const PreparedAttention& p = choose(latent ? latent_decode_ : decode_, shape);
+  const DecodeAttentionSection& section = (latent ? profile_.mla_decode : profile_.attention_decode)[p.section];
+  const double sequences = real(work.sequences);
+  const double keys = std::max(1.0, real(work.visible_keys) / sequences);
+  const double width = real(shape.key_dim + (latent ? 0 : shape.value_dim));
+  const double kv_heads = latent ? 1 : real(shape.kv_heads);
+  const std::int64_t pad = latent ? kLatentHeads : kQueryGroup;
+  const std::int64_t group = latent ? shape.query_heads : ceil_div(shape.query_heads, shape.kv_heads);
+  const double rows = real(ceil_div(group, pad) * pad);
+  const double units = sequences * (latent ? real(ceil_div(shape.query_heads, kLatentHeads)) : kv_heads);
+  const double bytes = sequences * kv_heads * keys * width * bytes_per_element(shape.kv_cache);
+  const double flops =
+      sequences * kv_heads * rows * round_up(keys, kKeyBlock) * 2 * real(shape.key_dim + shape.value_dim);
+  const double load = units / gpu_.multiprocessors;
+  double memory = bytes * p.inverse_bandwidth / std::min(1.0, load * std::ceil(keys / section.split_keys));
+  if (cache_ == CacheState::replayed) memory /= cache_speed(section.cache, bytes, real(gpu_.l2.value));
+  return Duration::from_seconds(section.fixed.seconds() + section.underfilled.seconds() * std::max(0.0, 1 - load) +
+                                section.per_unit.seconds() * std::max(1.0, load) +
+                                p.norm(memory, flops * p.inverse_rate));
+}
+
+Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<const PrefillWork> work) const {
+  // MLA, absorbed or expanded, has its own kernels: keys are wider than values.
+  const bool latent = shape.latent || shape.key_dim != shape.value_dim;
+  const PreparedAttention& p = choose(latent ? latent_prefill_ : prefill_, shape);
+  const PrefillAttentionSection& section = (latent ? profile_.mla_prefill : profile_.attention_prefill)[p.section];
+  const std::int64_t kv_heads = shape.latent ? 1 : shape.kv_heads;
+  const double width = real(shape.key_dim + shape.value_dim);
+  const double key_bytes =
+      real(kv_heads) * (shape.latent ? real(shape.key_dim) : width) * bytes_per_element(shape.kv_cache);
+  double units = 0, packed_units = 0;        // tiles of 128 rows
+  double products = 0, packed_products = 0;  // query rows x keys
+  double longest = 0, bytes = 0;
+  for (const PrefillWork& w : work) {
+    if (w.new_tokens <= 0) continue;
+    const double mean = w.pairs / real(w.new_tokens);
+    const double keys = round_up(mean + kKeyBlock, kKeyBlock);
+    const double u = real(shape.query_heads * ceil_div(w.new_tokens, kQueryRows));
+    const double packed = real(kv_heads * ceil_div(w.new_tokens * shape.query_heads, kv_heads * kQueryRows));
+    units += u;
+    packed_units += packed;
+    products += u * kQueryRows * keys;
+    packed_products += packed * kQueryRows * keys;
+    // The last tile of a causal mask sees twice the mean, never more than all keys.
+    const double most = std::min(round_up(real(w.keys), kKeyBlock), round_up(2 * mean + kKeyBlock, kKeyBlock));
+    longest = std::max(longest, kQueryRows * most);
+    bytes += real(w.new_tokens * shape.query_heads) * width * kOutputBytes + real(w.keys) * key_bytes;
+  }
+  if (units == 0) return {};
+  const double per_product = 2 * width * p.inverse_rate;
+  const double tail = section.longest * longest * gpu_.multiprocessors;
+  const double memory = bytes * p.inverse_bandwidth;
+  const double per_unit = section.per_unit.seconds();
+  const auto time = [&](double tiles, double all) {
+    return per_unit * std::max(1.0, tiles / gpu_.multiprocessors) + p.norm(memory, std::max(all, tail) * per_product);
+  };
+  return Duration::from_seconds(section.fixed.seconds() +
+                                std::min(time(units, products), time(packed_units, packed_products)));
+}
+
+Duration KernelCost::memory_pass(Bytes bytes) const {
+  if (bytes.value <= 0) return {};
+  const PassSection& s = profile_.memory_pass;
+  const double b = real(bytes.value);
+  return Duration::from_seconds(s.fixed.seconds() + b / (s.memory * bandwidth(s.cache, b)));
+}
+
+Duration KernelCost::quantize(std::int64_t m, std::int64_t k, DataType to) const {
+  if (m <= 0 || k <= 0) return {};
+  const double elements = real(m) * real(k);
+  const auto pass = [&](const PassSection& s, double bytes) {
+    return s.fixed.seconds() + bytes / (s.memory * bandwidth(s.cache, bytes));
+  };
+  double time = pass(profile_.quantize_convert, elements * (2 + bytes_per_element(to)));
+  if (to == DataType::fp8 && profile_.quantize_scale) time += pass(*profile_.quantize_scale, elements * 2);
+  return Duration::from_seconds(time);
+}
+
+Duration KernelCost::linear_attention(const RecurrentShape& shape, const RecurrentWork& work) const {
+  const double state = real(shape.state.value), token = real(shape.token.value);
+  double time = 0;
+  if (work.decode_sequences > 0) {
+    const PassSection& s = profile_.recurrent_state;
+    const double bytes = real(work.decode_sequences) * (2 * state + token);
+    time += s.fixed.seconds() + bytes / (s.memory * bandwidth(s.cache, bytes));
+  }
+  if (work.prefill_tokens > 0) {
+    const ScanSection& s = profile_.chunked_scan;
+    const double bytes = real(work.prefill_sequences) * 2 * state + real(work.prefill_tokens) * token;
+    const double chunks = std::max(real(work.prefill_tokens) / kScanChunk, real(work.prefill_sequences));
+    const double in_turn =
+        std::max(std::ceil(real(work.longest_prefill) / kScanChunk), chunks * real(shape.heads) / gpu_.multiprocessors);
+    const double chunk = s.per_chunk.seconds() * real(shape.key_dim * shape.value_dim) / kScanState;
+    time += s.fixed.seconds() + scan_norm_(chunk * in_turn, bytes / (s.memory * gpu_.memory_bandwidth.value));
+  }
+  return Duration::from_seconds(time);
+}
+
+MoeCost MoeCost::fused(const KernelCost& kernels, const MoeShape& shape) {
+  const GpuSpec& gpu = kernels.gpu();
+  const MoeSection& s = section_for(kernels.profile().moe, shape.weight, shape.activation);
+  const double hidden = real(shape.hidden), inner = real(shape.intermediate);
+  const double matrices = shape.gated ? 2 : 1;
+  const double peak = matrix_peak(gpu, s.math).value, bandwidth = gpu.memory_bandwidth.value;
+  const double weight = bytes_per_element(shape.weight), activation = bytes_per_element(shape.activation);
+
+  MoeCost cost(s.norm);
+  cost.first_block_ = 0;
+  cost.last_block_ = kMoeBlocks.size() - 1;
+  const std::array<std::array<double, 2>, 2> products{{{matrices * inner, hidden}, {hidden, inner}}};
+  for (std::size_t g = 0; g < 2; ++g) {
+    const auto [n, k] = products[g];
+    const double columns = std::ceil(n / kGroupedColumns);
+    for (std::size_t i = 0; i < kMoeBlocks.size(); ++i) {
+      const double block = kMoeBlocks[i];
+      cost.gemms_[g].tiles[i] = columns / block;
+      cost.gemms_[g].tile[i] = 2 * block * n * k / columns / (peak * s.compute * block / (block + s.block_half));
+    }
+    cost.gemms_[g].expert = n * k * weight / (s.memory * bandwidth);
+  }
+  const double pass = 1 / (s.activation_memory * bandwidth);
+  cost.fixed_ = s.fixed.seconds();
+  cost.per_expert_ = s.per_expert.seconds();
+  cost.per_token_ = 2 * hidden * pass + s.per_thousand_slots.seconds() * real(shape.top_k) / 1000;
+  cost.per_local_token_ = 2 * hidden * pass;
+  cost.per_row_ = (2 * hidden * activation + 4 * matrices * inner + inner * activation + 4 * hidden) * pass;
+  cost.wave_ = gpu.multiprocessors;
+  cost.tiles_for_full_bandwidth_ = gpu.multiprocessors / s.tiles_for_bandwidth;
+  if (kernels.cache() == CacheState::replayed) {
+    cost.expert_bytes_ = (matrices + 1) * inner * hidden * weight;
+    cost.cache_bytes_ = real(gpu.l2.value);
+    cost.cache_ = s.cache;
+  }
+  return cost;
+}
+
+MoeCost MoeCost::grouped(const KernelCost& kernels, const MoeShape& shape, GroupedLayout layout) {
+  const GpuSpec& gpu = kernels.gpu();
+  const KernelProfile& profile = kernels.profile();
+  const GroupedSection& s =
+      section_for(layout == GroupedLayout::masked ? profile.grouped_masked : profile.grouped_contiguous, shape.weight,
+                  shape.activation);
+  const double hidden = real(shape.hidden), inner = real(shape.intermediate);
+  const double matrices = shape.gated ? 2 : 1;
+  const double peak = matrix_peak(gpu, s.math).value, bandwidth = gpu.memory_bandwidth.value;
+  const double weight = bytes_per_element(shape.weight), activation = bytes_per_element(shape.activation);
+
+  MoeCost cost(s.norm);
+  const auto* const block = std::find(kMoeBlocks.begin(), kMoeBlocks.end(), s.block);
+  MOESIM_CHECK(block != kMoeBlocks.end(), "profile {}: grouped GEMM block {}", profile.name, s.block);
+  cost.first_block_ = cost.last_block_ = static_cast<std::size_t>(block - kMoeBlocks.begin());
+  const std::array<std::array<double, 2>, 2> products{{{matrices * inner, hidden}, {hidden, inner}}};
+  for (std::size_t g = 0; g < 2; ++g) {
+    const auto [n, k] = products[g];
+    cost.gemms_[g].tiles.fill(1);
+    cost.gemms_[g].tile.fill(2 * n * k / (peak * s.compute));
+    cost.gemms_[g].expert = n * k * weight / (s.memory * bandwidth);
+    cost.gemms_[g].row = (k * activation + kOutputBytes * n) / (s.memory * bandwidth);
+  }
+  cost.fixed_ = s.fixed.seconds();
+  cost.per_row_ = (2 * matrices * inner + inner * activation) / (s.activation_memory * bandwidth);
+  return cost;
+}
+
+Duration MoeCost::operator()(const ExpertLoad& load) const {
+  if (load.rows <= 0) return {};
+  const double rows = real(load.rows), active = real(load.active);
+  double slower = 1;
+  if (cache_.gain != 0) slower = 1 / cache_speed(cache_, active * expert_bytes_, cache_bytes_);
+  const std::array<double, 2> read{(active * gemms_[0].expert + rows * gemms_[0].row) * slower,
+                                   (active * gemms_[1].expert + rows * gemms_[1].row) * slower};
+  double best = INFINITY;
+  for (std::size_t i = first_block_; i <= last_block_; ++i) {
+    const double padded = real(load.padded_rows[i]);
+    std::array<double, 2> compute, memory;
+    for (std::size_t g = 0; g < 2; ++g) {
+      const double tiles = padded * gemms_[g].tiles[i];
+      compute[g] = gemms_[g].tile[i] * (std::max(tiles, wave_) + wave_ / 2);
+      memory[g] = tiles < tiles_for_full_bandwidth_ ? read[g] * tiles_for_full_bandwidth_ / tiles : read[g];
+    }
+    // A p-norm is at least its larger part: most blocks need no more than this.
+    if (std::max(compute[0], memory[0]) + std::max(compute[1], memory[1]) >= best) continue;
+    best = std::min(best, norm_(compute[0], memory[0]) + norm_(compute[1], memory[1]));
+  }
+  return Duration::from_seconds(fixed_ + best + per_expert_ * active + per_token_ * real(load.tokens) +
+                                per_local_token_ * real(load.local_tokens) + per_row_ * rows);
+}
+
+}  // namespace moesim
