@@ -98,7 +98,6 @@ class ServingRun {
         replicas_.back()->trace_to({observer.trace, observer.trace_from, observer.trace_to});
       }
     }
-    decision_.resize(replicas_.size());
   }
 
   ServingOutcome run() {
@@ -190,8 +189,7 @@ class ServingRun {
     const Instant before = replica.next_decision();
     const std::uint32_t rank = replica.deliver(now, request, record);
     ledger_.delivered(request, now, ReplicaId{chosen}, rank);
-    if (before == Instant::never())
-      decision_[chosen] = queue_.schedule(replica.next_decision(), kDecision, {false, chosen});
+    if (before == Instant::never()) queue_.schedule(replica.next_decision(), kDecision, {false, chosen});
   }
 
   std::uint32_t choose_unit() {
@@ -222,7 +220,7 @@ class ServingRun {
     }
     follow_ends();
     if (replica.next_decision() != Instant::never()) {
-      decision_[index] = queue_.schedule(replica.next_decision(), kDecision, {false, index});
+      queue_.schedule(replica.next_decision(), kDecision, {false, index});
     }
   }
 
@@ -258,7 +256,6 @@ class ServingRun {
   PoolMemory memory_;
   SchedulerLimits limits_;
   std::vector<std::unique_ptr<Replica>> replicas_;
-  std::vector<EventHandle> decision_;
   RunLedger ledger_;
   EventQueue<Payload> queue_;
   std::vector<std::uint32_t> order_;
