@@ -49,7 +49,4 @@ struct Override {
 Scenario read_scenario_file(const std::filesystem::path& path, std::span<const Override> overrides = {},
                             std::optional<std::uint64_t> seed = std::nullopt);
 
-/// The JSON Schema (draft 2020-12) of a scenario, from the table that the reader uses.
-std::string scenario_schema();
-
 }  // namespace moesim
