@@ -10,7 +10,7 @@
 namespace moesim {
 
 /// How the GPUs of one scale-up domain reach each other: one non-blocking switch tier (NVSwitch), direct links between
-/// all pairs (xGMI mesh), direct links between pairs of neighbours only (NVLink bridges), or PCIe through the host.
+/// all pairs (xGMI mesh; NVLink bridges with a domain of 2), or PCIe through the host (a domain of 1).
 enum class ScaleUpKind { switched, mesh, pcie };
 
 /// The network between nodes: none (one node), a rail-optimised fat tree (NIC i of all nodes on leaf i), or plain
@@ -29,16 +29,24 @@ struct ClusterSpec {
   std::string source;
   std::int32_t nodes = 1;
   std::int32_t gpus_per_node = 1;
+  // Scale-up.
   std::int32_t scale_up_domain = 1;  ///< GPUs that reach each other at scale-up rate; may span nodes (NVL72)
   ScaleUpKind scale_up = ScaleUpKind::switched;
-  LinkClass scale_up_link;           ///< all links of one GPU together, one way (mesh: split over the peers)
-  std::int32_t nics_per_node = 0;
-  LinkClass nic;                     ///< one NIC, one way
-  LinkClass host_link;               ///< PCIe or C2C of one GPU, one way
-  FabricKind fabric = FabricKind::none;
-  std::int32_t leaf_ports = 0;       ///< NICs on one leaf switch
-  double oversubscription = 1;       ///< downlink to uplink bandwidth of a leaf
+  LinkClass scale_up_link;  ///< all links of one GPU together, one way (mesh: split over the peers)
+  // Inside a node. GPUs and NICs are spread evenly, in order, over the PCIe switches, and these over the sockets.
+  std::int32_t sockets = 1;
+  std::int32_t pcie_switches = 0;  ///< per node; 0: GPUs and NICs hang on their socket
+  LinkClass host_link;             ///< PCIe or C2C of one GPU, one way
+  LinkClass pcie_uplink;           ///< from a PCIe switch to its socket: what its GPUs share
+  LinkClass socket_link;           ///< between two sockets, as one GPU-to-GPU stream sees it
   Bytes host_memory;
+  // Between nodes.
+  std::int32_t nics_per_node = 0;  ///< divides gpus_per_node or is a multiple of it
+  LinkClass nic;                   ///< one NIC, one way
+  FabricKind fabric = FabricKind::none;
+  std::int32_t leaf_ports = 0;  ///< NIC ports (GPU ports, where a GPU has several NICs) on one leaf switch
+  double oversubscription = 1;  ///< downlink to uplink bandwidth of a leaf
+  Duration switch_hop;          ///< latency of a link between a leaf and the spine
   double node_power_watts = 0;
 };
 
