@@ -284,6 +284,56 @@ std::string read_text(const fs::path& path) {
   return text;
 }
 
+/// Python writes NaN and Infinity bare, which is not JSON. They become strings, so that a file that has one where
+/// nobody looks can be read (the `time_step_limit` of Hugging Face configs) and a number that is read still fails.
+std::string with_quoted_non_finite(const std::string& text) {
+  constexpr std::string_view words[] = {"-Infinity", "Infinity", "NaN"};
+  if (text.find("Infinity") == std::string::npos && text.find("NaN") == std::string::npos) return text;
+  std::string result;
+  enum class Inside { value, string, line_comment, block_comment } inside = Inside::value;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::string_view rest = std::string_view(text).substr(i);
+    std::size_t taken = 1;
+    switch (inside) {
+      case Inside::value:
+        if (const auto word = std::ranges::find_if(words, [rest](auto w) { return rest.starts_with(w); });
+            word != std::end(words)) {
+          result += '"' + std::string(*word) + '"';
+          i += word->size() - 1;
+          continue;
+        }
+        if (rest.starts_with("//")) {
+          inside = Inside::line_comment;
+        } else if (rest.starts_with("/*")) {
+          inside = Inside::block_comment;
+          taken = 2;
+        } else if (rest[0] == '"') {
+          inside = Inside::string;
+        }
+        break;
+      case Inside::string:
+        if (rest[0] == '\\') {
+          taken = std::min<std::size_t>(2, rest.size());
+        } else if (rest[0] == '"') {
+          inside = Inside::value;
+        }
+        break;
+      case Inside::line_comment:
+        if (rest[0] == '\n') inside = Inside::value;
+        break;
+      case Inside::block_comment:
+        if (rest.starts_with("*/")) {
+          inside = Inside::value;
+          taken = 2;
+        }
+        break;
+    }
+    result += rest.substr(0, taken);
+    i += taken - 1;
+  }
+  return result;
+}
+
 }  // namespace
 
 std::optional<std::string> nearest(std::string_view word, std::span<const std::string> candidates) {
@@ -473,8 +523,9 @@ ordered_json parse_json_file(const fs::path& path) {
     throw ConfigError(InputProblem::bad_data,
                       fmt::format("{}:{}:{}: a NUL byte; expected JSON text", file, at.line, at.column));
   }
-  DocumentBuilder builder(file, text);
-  ordered_json::sax_parse(text, &builder, ordered_json::input_format_t::json, /*strict=*/true,
+  const std::string document = with_quoted_non_finite(text);
+  DocumentBuilder builder(file, document);
+  ordered_json::sax_parse(document, &builder, ordered_json::input_format_t::json, /*strict=*/true,
                           /*ignore_comments=*/true);
   return builder.take();
 }

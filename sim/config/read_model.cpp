@@ -172,10 +172,10 @@ std::vector<LayerPlan> read_hybrid_pattern(const Shapes& s, const JsonReader& pa
 }
 
 std::vector<LayerPlan> read_layer_types(const JsonReader& list, Count layers) {
-  constexpr std::string_view names[] = {"full_attention", "attention", "sliding_attention", "chunked_attention",
-                                        "linear_attention"};
-  constexpr MixerKind kinds[] = {MixerKind::full, MixerKind::full, MixerKind::window, MixerKind::chunked,
-                                 MixerKind::linear};
+  constexpr std::string_view names[] = {"full_attention",    "attention",        "sliding_attention",
+                                        "chunked_attention", "linear_attention", "mamba"};
+  constexpr MixerKind kinds[] = {MixerKind::full,    MixerKind::full,   MixerKind::window,
+                                 MixerKind::chunked, MixerKind::linear, MixerKind::mamba};
   std::vector<LayerPlan> plans;
   for (const JsonReader& entry : per_layer(list, layers)) plans.push_back({.kind = kinds[entry.choice(names)]});
   return plans;
@@ -212,7 +212,7 @@ std::vector<LayerPlan> read_layer_plans(const Shapes& s) {
     for (Count i = 0; i < s.layers; ++i) layer(i).kind = i % *period == offset ? MixerKind::full : MixerKind::mamba;
     return plans;
   }
-  if (keys.given("mamba_d_state") || keys.given("mamba_num_heads")) {
+  if (keys.given("mamba_d_state") || keys.given("mamba_num_heads") || keys.given("mamba_n_heads")) {
     keys.missing("attn_layer_period", "missing; with Mamba keys it tells the layers apart");
   }
   if (keys.given("attention_chunk_size")) {
@@ -374,8 +374,8 @@ MixerSpec linear_mixer(const Shapes& s) {
 MixerSpec mamba_mixer(const Shapes& s) {
   const ShapeKeys& keys = s.keys;
   MixerSpec m{.kind = MixerKind::mamba};
-  if (const auto heads = keys.maybe({"mamba_num_heads"}, 1, most_heads)) {
-    const Count head = keys.positive({"mamba_head_dim"}, widest_head);
+  if (const auto heads = keys.maybe({"mamba_num_heads", "mamba_n_heads"}, 1, most_heads)) {
+    const Count head = keys.positive({"mamba_head_dim", "mamba_d_head"}, widest_head);
     const Count state = keys.positive({"ssm_state_size", "mamba_d_state"}, widest_head);
     const Count groups = keys.positive({"n_groups", "mamba_n_groups"}, most_heads);
     const Count kernel = keys.positive({"conv_kernel", "mamba_d_conv"}, 1024);
@@ -443,7 +443,8 @@ MoeSpec read_moe(const Shapes& s) {
   }
   moe.experts = experts_key->integer_in(0, most_experts);
   if (moe.experts == 0) return moe;
-  const auto top_k = keys.find({"num_experts_per_tok", "experts_per_token", "moe_top_k", "top_k_experts", "moe_topk"});
+  const auto top_k =
+      keys.find({"num_experts_per_tok", "experts_per_token", "moe_top_k", "top_k_experts", "moe_topk", "moe_k"});
   if (!top_k) keys.missing("num_experts_per_tok", fmt::format("missing; {} experts need it", moe.experts));
   moe.top_k = top_k->integer_in(1, most_experts);
   if (moe.top_k > moe.experts) top_k->fail(fmt::format("{} experts a token, but there are {}", moe.top_k, moe.experts));
@@ -840,32 +841,40 @@ ModelSpec read_model_file(const std::filesystem::path& path, std::vector<std::st
   return read_model(JsonReader(json, path.string()), warnings);
 }
 
-std::optional<std::filesystem::path> find_model_by_name(std::string_view name) {
+ModelCatalog read_model_catalog(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> files;
   std::error_code absent;
-  for (const auto& entry : std::filesystem::directory_iterator(product_root() / "models", absent)) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder, absent)) {
     if (entry.path().extension() == ".json") files.push_back(entry.path());
   }
   std::ranges::sort(files);
-  const std::string whole = lower(name), last = without_maker(whole);
+  ModelCatalog catalog;
+  for (const auto& file : files) catalog.files.emplace(lower(file.stem().string()), file);
+  std::vector<std::pair<std::string, std::filesystem::path>> bare;
   for (const auto& file : files) {
-    const std::string stem = lower(file.stem().string());
-    if (stem == whole || stem == last) return file;
-  }
-  for (const std::string& wanted : {whole, last}) {
-    for (const auto& file : files) {
-      const nlohmann::ordered_json json = parse_json_file(file);
-      if (!json.is_object()) continue;
-      const auto aliases = json.find("aliases");
-      if (aliases == json.end() || !aliases->is_array()) continue;
-      for (const auto& alias : *aliases) {
-        if (!alias.is_string()) continue;
-        const std::string spelling = lower(alias.get<std::string>());
-        if (spelling == wanted || without_maker(spelling) == wanted) return file;
-      }
+    const nlohmann::ordered_json json = parse_json_file(file);
+    const JsonReader root(json, file.string());
+    const auto aliases = json.is_object() ? root.find("aliases") : std::nullopt;
+    if (!aliases) continue;
+    for (const JsonReader& alias : aliases->elements()) {
+      const std::string name = lower(alias.string());
+      catalog.files.emplace(name, file);
+      bare.emplace_back(without_maker(name), file);
     }
   }
-  return std::nullopt;
+  for (const auto& [name, file] : bare) catalog.files.emplace(name, file);
+  return catalog;
+}
+
+std::optional<std::filesystem::path> find_model(const ModelCatalog& catalog, std::string_view name) {
+  const std::string whole = lower(name);
+  auto place = catalog.files.find(whole);
+  if (place == catalog.files.end()) place = catalog.files.find(without_maker(whole));
+  return place == catalog.files.end() ? std::nullopt : std::optional(place->second);
+}
+
+std::optional<std::filesystem::path> find_model_by_name(std::string_view name) {
+  return find_model(read_model_catalog(product_root() / "models"), name);
 }
 
 }  // namespace moesim

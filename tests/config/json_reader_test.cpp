@@ -163,6 +163,13 @@ TEST_F(JsonFile, ReadsCommentsAndKeepsTheOrderOfKeys) {
   EXPECT_EQ(json.dump(), R"({"z":1,"a":[true,{"b":-2.5}]})");
 }
 
+TEST_F(JsonFile, BareNonFiniteNumbersAreReadAsStringsAndRefusedAsNumbers) {
+  const ordered_json json = parse_json_file(
+      write("{\"a\": [0.0, Infinity, -Infinity], \"NaN\": NaN, /* NaN */ \"s\": \"x\\\"NaN\"} // Infinity"));
+  EXPECT_EQ(json.dump(), R"({"a":[0.0,"Infinity","-Infinity"],"NaN":"NaN","s":"x\"NaN"})");
+  EXPECT_EQ(line_of([&] { JsonReader(json, "f").at("NaN").number(); }), "f: /NaN: expected a number, got \"NaN\"");
+}
+
 TEST_F(JsonFile, SyntaxErrorsGiveLineAndColumn) {
   EXPECT_EQ(parse_error("{\n  \"a\": 1,\n  b\n}").substr(0, 12), "x.json:3:3: ");
   EXPECT_EQ(parse_error("{\"a\": 1} 2").substr(0, 13), "x.json:1:10: ");

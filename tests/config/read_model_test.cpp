@@ -172,9 +172,10 @@ TEST(Models, AreFoundByFileNameAliasAndWithAnyMaker) {
 TEST(SharedModels, EveryNameOfTheAliasTableThatHasAShippedFileIsFound) {
   const fs::path table = fs::path(MOESIM_SHARED_DATA) / "models" / "aliases.csv";
   if (!fs::exists(table)) GTEST_SKIP() << "no " << table;
+  const ModelCatalog catalog = read_model_catalog(product_root() / "models");
   for (const auto& row : read_csv(table)) {
     if (!fs::exists(product_root() / "models" / row.at("config"))) continue;
-    const auto path = find_model_by_name(row.at("name"));
+    const auto path = find_model(catalog, row.at("name"));
     ASSERT_TRUE(path.has_value()) << row.at("name");
     EXPECT_EQ(path->filename().string(), row.at("config"));
   }
