@@ -1,0 +1,99 @@
+#include "report/chrome_trace.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <iterator>
+#include <set>
+#include <tuple>
+
+#include "report/number_text.h"
+
+namespace moesim {
+
+namespace {
+
+/// GPU g computes in lane 3 g + 1, communicates in 3 g + 2; its host is 3 g + 3. Lane 0 holds the counters.
+std::uint32_t lane_of(const TraceEvent& event) {
+  return 3 * event.gpu + 1 + static_cast<std::uint32_t>(event.lane);
+}
+
+std::string_view lane_name(Resource lane) {
+  switch (lane) {
+    case Resource::compute:
+      return "compute";
+    case Resource::network:
+      return "communication";
+    case Resource::host:
+      return "host";
+  }
+  return {};
+}
+
+std::string escaped(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string chrome_trace(std::span<const TraceEvent> events, std::span<const StepSample> samples) {
+  std::string json = "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[";
+  const auto out = std::back_inserter(json);
+  bool first = true;
+  const auto begin = [&] {
+    json += first ? "\n" : ",\n";
+    first = false;
+  };
+  std::set<std::uint32_t> replicas;
+  std::set<std::tuple<std::uint32_t, std::uint32_t, Resource>> lanes;
+  for (const TraceEvent& event : events) {
+    replicas.insert(event.replica);
+    lanes.insert({event.replica, event.gpu, event.lane});
+  }
+  for (const std::uint32_t replica : replicas) {
+    begin();
+    fmt::format_to(out, R"({{"ph":"M","name":"process_name","pid":{0},"tid":0,"args":{{"name":"replica {0}"}}}})",
+                   replica);
+  }
+  for (const auto& [replica, gpu, lane] : lanes) {
+    const std::uint32_t id = 3 * gpu + 1 + static_cast<std::uint32_t>(lane);
+    begin();
+    fmt::format_to(out, R"({{"ph":"M","name":"thread_name","pid":{},"tid":{},"args":{{"name":"gpu{} {}"}}}})", replica,
+                   id, gpu, lane_name(lane));
+    begin();
+    fmt::format_to(out, R"({{"ph":"M","name":"thread_sort_index","pid":{},"tid":{},"args":{{"sort_index":{}}}}})",
+                   replica, id, id);
+  }
+  for (const TraceEvent& event : events) {
+    begin();
+    fmt::format_to(out, R"({{"ph":"X","cat":"{}","name":"{}","pid":{},"tid":{},"ts":{},"dur":{},"args":{{"part":"{}")",
+                   event.lane == Resource::network ? "comm" : lane_name(event.lane), escaped(event.name), event.replica,
+                   lane_of(event), exact_decimal(event.start.ps(), 6), exact_decimal(event.duration.ps(), 6),
+                   name(event.part));
+    if (event.tokens > 0) fmt::format_to(out, R"(,"tokens":{})", event.tokens);
+    json += "}}";
+  }
+  // Counters of the window only: outside it they would stretch the picture.
+  Instant from = Instant::never();
+  Instant to;
+  for (const TraceEvent& event : events) {
+    from = std::min(from, event.start);
+    to = std::max(to, event.start + event.duration);
+  }
+  for (const StepSample& sample : samples) {
+    const Instant start = sample.end - sample.duration;
+    if (start < from || start > to) continue;
+    begin();
+    fmt::format_to(out, R"({{"ph":"C","name":"batch","pid":{},"tid":0,"ts":{},"args":{{"sequences":{},"tokens":{}}}}})",
+                   replicas.empty() ? 0 : *replicas.begin(), exact_decimal(start.ps(), 6), sample.sequences,
+                   sample.tokens);
+  }
+  return json + "\n]}\n";
+}
+
+}  // namespace moesim

@@ -1,0 +1,16 @@
+#pragma once
+// A timeline that ui.perfetto.dev and chrome://tracing open: a process a replica; in it a lane for the computing and
+// one for the communicating of every GPU, one for the host, and counters of the batch.
+
+#include <span>
+#include <string>
+
+#include "metrics/run_result.h"
+#include "metrics/trace_event.h"
+
+namespace moesim {
+
+/// Chrome trace JSON; `ts` and `dur` in microseconds. `samples` become counters of sequences and tokens.
+std::string chrome_trace(std::span<const TraceEvent> events, std::span<const StepSample> samples);
+
+}  // namespace moesim
