@@ -2,6 +2,7 @@
 // Requests and how they arrive.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,8 +45,13 @@ struct WorkloadSpec {
   std::vector<std::string> notes;  ///< what was assumed about a trace, for the output
 };
 
-/// All requests of the workload. Streams: "workload/arrivals", "workload/input_tokens", "workload/output_tokens". For
-/// closed and batch arrivals every arrival is at time zero. Sorted by arrival, ties in order of generation.
+/// sigma of the log-normal distribution with this mean and 99th percentile, the smaller of the two; nothing where there
+/// is none: p99 < mean, or p99/mean > exp(z99^2 / 2) = 14.97.
+std::optional<double> lognormal_sigma(double mean, double p99);
+
+/// All requests of the workload. Streams: "workload/arrivals", "workload/input_tokens", "workload/output_tokens".
+/// Poisson and gamma processes begin with a gap, a constant one at time zero. For closed and batch arrivals every
+/// arrival is at time zero. Sorted by arrival, ties in order of generation. A trace is returned as it is.
 std::vector<Request> generate_requests(const WorkloadSpec& spec, std::uint64_t seed);
 
 }  // namespace moesim
