@@ -11,6 +11,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "config/model_catalog.h"
+
 namespace moesim {
 namespace {
 
