@@ -202,6 +202,7 @@ CountLaw::CountLaw(const CountLawInput& input) : top_k_(input.top_k), normals_(n
     std::vector<double> d(q.size());
     for (std::size_t e = 0; e < q.size(); ++e) d[e] = q[e] * (1 - q[e]);
     const std::vector<double> c = variances_before_sharing(d, s, group_variance_[g]);
+    const double spread = std::accumulate(c.begin(), c.end(), 0.0);
     for (std::size_t e = 0; e < q.size(); ++e) {
       const std::size_t p = g * stride_ + e;
       inclusion_[p] = q[e];
@@ -217,7 +218,9 @@ CountLaw::CountLaw(const CountLawInput& input) : top_k_(input.top_k), normals_(n
       const double third = (1 - 4 * d[e]) / 36;
       cubic_[p] = static_cast<float>((fourth - 2 * third) / deviation);
       linear_[p] = static_cast<float>((-3 * fourth + 5 * third - 1.0 / 12) / deviation);
-      const double success = std::clamp(1 - c[e] / q[e], 1e-4, 0.9999);
+      // Whole tokens shared out one by one vary themselves, by as much as the last term of the variances says.
+      const double whole = c[e] + s[e] * s[e] * spread / std::max(1 - 2 * s[e], 0.2);
+      const double success = std::clamp(1 - whole / q[e], 1e-4, 0.9999);
       odds_[p] = static_cast<float>(success / (1 - success));
       spread_[p] = static_cast<float>(1 / success);
       zero_rate_[p] = static_cast<float>(logarithm(1 - success) / success);

@@ -86,14 +86,15 @@ class Earliest {
   std::size_t k_, count_ = 0;
 };
 
-/// The `wanted` groups of smallest key come first in `order`; ties to the lower group.
+/// The `wanted` groups of smallest key, in order of group; ties to the lower group. By rank, without branches.
 void best_groups(std::span<const double> key, std::size_t wanted, std::span<std::uint32_t> order) {
-  std::iota(order.begin(), order.end(), 0u);
-  for (std::size_t i = 0; i < wanted; ++i) {
-    std::size_t best = i;
-    for (std::size_t j = i + 1; j < order.size(); ++j)
-      if (key[order[j]] < key[order[best]]) best = j;
-    std::swap(order[i], order[best]);
+  std::size_t found = 0;
+  for (std::size_t g = 0; g < key.size(); ++g) {
+    std::size_t rank = 0;
+    for (std::size_t h = 0; h < g; ++h) rank += key[h] <= key[g] ? 1 : 0;
+    for (std::size_t h = g + 1; h < key.size(); ++h) rank += key[h] < key[g] ? 1 : 0;
+    order[found] = static_cast<std::uint32_t>(g);
+    found += rank < wanted ? 1 : 0;
   }
 }
 
@@ -105,7 +106,6 @@ AliasTable::AliasTable(std::span<const double> weights) : columns_(weights.size(
   std::vector<std::uint32_t> small, large;
   for (std::size_t i = 0; i < weights.size(); ++i) {
     share[i] = weights[i] / sum * static_cast<double>(weights.size());
-    columns_[i].alias = static_cast<std::uint32_t>(i);
     (share[i] < 1 ? small : large).push_back(static_cast<std::uint32_t>(i));
   }
   while (!small.empty() && !large.empty()) {
@@ -113,7 +113,7 @@ AliasTable::AliasTable(std::span<const double> weights) : columns_(weights.size(
     const std::uint32_t l = large.back();
     small.pop_back();
     columns_[s].keep = static_cast<std::uint32_t>(share[s] * 4294967295.0);
-    columns_[s].alias = l;
+    columns_[s].flip = s ^ l;
     share[l] -= 1 - share[s];
     if (share[l] < 1) {
       large.pop_back();
@@ -135,6 +135,8 @@ Gate::Gate(const MoeSpec& moe, std::span<const double> weights)
   if (top_groups_ >= groups_) groups_ = top_groups_ = 1;
   MOESIM_CHECK(groups_ >= 1 && experts % groups_ == 0, "{} experts in {} groups", experts, groups_);
   group_size_ = experts / groups_;
+  // Groups scored by more experts than any model's: the plain race.
+  if (groups_ > 1 && score_experts_ > 2) concentrated_ = true;
   MOESIM_CHECK(
       top_k_ >= 1 && top_k_ <= top_groups_ * group_size_ && score_experts_ >= 1 && score_experts_ <= group_size_,
       "top {} of {} groups of {}, scored by {}", top_k_, top_groups_, group_size_, score_experts_);
@@ -144,6 +146,8 @@ Gate::Gate(const MoeSpec& moe, std::span<const double> weights)
     const double sum = std::accumulate(members.begin(), members.end(), 0.0);
     tables_.emplace_back(members);
     group_weight_.push_back(sum);
+    group_period_.push_back(1 / sum);
+    for (const double w : members) period_without_.push_back(1 / std::max(sum - w, 1e-12 * sum));
     // Of the k heaviest: the last of them is what repeated draws look for.
     std::vector<double> sorted(members.begin(), members.end());
     std::sort(sorted.begin(), sorted.end(), std::greater<>());
@@ -162,6 +166,13 @@ void Gate::draw(WordSource& words, std::int64_t tokens, std::uint16_t* ids) cons
     draw_grouped(words, tokens, ids);
 }
 
+std::uint64_t Gate::draw_with_groups(WordSource& words, std::uint16_t* ids) const {
+  if (concentrated_) return draw_by_race(words, 1, ids);
+  if (groups_ > 1) return draw_grouped(words, 1, ids);
+  draw_ungrouped(words, 1, ids);
+  return 1;
+}
+
 void Gate::draw_ungrouped(WordSource& words, std::int64_t tokens, std::uint16_t* ids) const {
   const AliasTable& table = tables_.front();
   ExpertSet chosen;
@@ -174,60 +185,80 @@ void Gate::draw_ungrouped(WordSource& words, std::int64_t tokens, std::uint16_t*
   }
 }
 
-void Gate::draw_grouped(WordSource& words, std::int64_t tokens, std::uint16_t* ids) const {
+std::uint64_t Gate::draw_grouped(WordSource& words, std::int64_t tokens, std::uint16_t* ids) const {
   const ExponentialTable& exponential_of = exponential_table();
   const auto groups = static_cast<std::size_t>(groups_);
-  const auto scored = static_cast<std::size_t>(score_experts_);
   const auto k = static_cast<std::size_t>(top_k_);
   const auto size = static_cast<std::uint32_t>(group_size_);
-  ExpertSet chosen;
-  std::array<std::uint32_t, most_experts> touched;
-  std::array<double, most_groups> key, last, left;  // sum of the best times, time of the last arrival, rate left
-  std::array<std::uint32_t, most_groups> order, arrived;
-  std::vector<Arrival> first(groups * scored);
+  const bool two = score_experts_ == 2;
+  std::array<std::array<Arrival, 2>, most_groups> first;
+  std::array<double, most_groups> key;
+  std::array<std::uint32_t, most_groups + 1> order;
+  std::uint64_t limited_to = 0;
   for (std::int64_t t = 0; t < tokens; ++t, ids += k) {
-    std::size_t touches = 0;
-    const auto next_arrival = [&](std::size_t g) {
-      last[g] += exponential_of.at(words.next()) / left[g];
-      std::uint32_t e = 0;
-      do e = static_cast<std::uint32_t>(g) * size + tables_[g].draw(words.next());
-      while (!chosen.insert(e));
-      touched[touches++] = e;
-      left[g] -= weights_[e];
-      ++arrived[g];
-      return Arrival{last[g], e};
-    };
     for (std::size_t g = 0; g < groups; ++g) {
-      last[g] = key[g] = 0;
-      left[g] = group_weight_[g];
-      arrived[g] = 0;
-      for (std::size_t i = 0; i < scored; ++i) {
-        first[g * scored + i] = next_arrival(g);
-        key[g] += last[g];
-      }
+      const std::uint32_t begin = static_cast<std::uint32_t>(g) * size;
+      const double time = exponential_of.at(words.next()) * group_period_[g];
+      const std::uint32_t e = begin + tables_[g].draw(words.next());
+      first[g][0] = {time, e};
+      key[g] = time;
+      if (!two) continue;
+      const double later = time + exponential_of.at(words.next()) * period_without_[e];
+      std::uint32_t next = e;
+      while (next == e) next = begin + tables_[g].draw(words.next());
+      first[g][1] = {later, next};
+      key[g] += later;
     }
-    best_groups(std::span(key).first(groups), static_cast<std::size_t>(top_groups_), std::span(order).first(groups));
+    best_groups(std::span(key).first(groups), static_cast<std::size_t>(top_groups_), order);
     Earliest earliest(k);
-    for (std::int64_t i = 0; i < top_groups_; ++i)
-      for (std::size_t j = 0; j < scored; ++j) earliest.insert(first[order[static_cast<std::size_t>(i)] * scored + j]);
+    for (std::int64_t i = 0; i < top_groups_; ++i) {
+      const auto& arrivals = first[order[static_cast<std::size_t>(i)]];
+      earliest.insert(arrivals[0]);
+      if (two) earliest.insert(arrivals[1]);
+    }
+    // The race goes on inside the chosen groups while a next arrival could be among the first k.
+    limited_to = 0;
     for (std::int64_t i = 0; i < top_groups_; ++i) {
       const std::size_t g = order[static_cast<std::size_t>(i)];
-      while (arrived[g] < size && earliest.wants(last[g])) earliest.insert(next_arrival(g));
+      limited_to |= std::uint64_t{1} << g;
+      const Arrival& last = first[g][two ? 1 : 0];
+      if (!earliest.wants(last.time)) continue;
+      std::array<std::uint32_t, most_draws + 2> seen;
+      std::uint32_t arrived = two ? 2 : 1;
+      seen[0] = first[g][0].expert;
+      seen[1] = last.expert;
+      double left = group_weight_[g] - weights_[seen[0]] - (two ? weights_[seen[1]] : 0);
+      double time = last.time;
+      while (arrived < size && earliest.wants(time)) {
+        time += exponential_of.at(words.next()) / left;
+        std::uint32_t e = 0;
+        bool fresh = false;
+        while (!fresh) {
+          e = static_cast<std::uint32_t>(g) * size + tables_[g].draw(words.next());
+          fresh = true;
+          for (std::uint32_t j = 0; j < arrived; ++j) fresh &= seen[j] != e;
+        }
+        seen[arrived++] = e;
+        left -= weights_[e];
+        earliest.insert({time, e});
+      }
     }
     for (std::size_t i = 0; i < k; ++i) ids[i] = static_cast<std::uint16_t>(earliest[i].expert);
-    for (std::size_t i = 0; i < touches; ++i) chosen.erase(touched[i]);
   }
+  return limited_to;
 }
 
-void Gate::draw_by_race(WordSource& words, std::int64_t tokens, std::uint16_t* ids) const {
+std::uint64_t Gate::draw_by_race(WordSource& words, std::int64_t tokens, std::uint16_t* ids) const {
   const ExponentialTable& exponential_of = exponential_table();
   const auto groups = static_cast<std::size_t>(groups_);
   const auto size = static_cast<std::size_t>(group_size_);
   const auto k = static_cast<std::size_t>(top_k_);
   std::vector<double> time(weights_.size());
   std::array<double, most_groups> key;
-  std::array<std::uint32_t, most_groups> order;
+  std::array<std::uint32_t, most_groups + 1> order;
+  std::uint64_t limited_to = 0;
   for (std::int64_t t = 0; t < tokens; ++t, ids += k) {
+    limited_to = 0;
     for (std::size_t e = 0; e < time.size(); ++e) time[e] = exponential_of.at(words.next()) / weights_[e];
     for (std::size_t g = 0; g < groups; ++g) {
       Earliest best(static_cast<std::size_t>(score_experts_));
@@ -235,14 +266,16 @@ void Gate::draw_by_race(WordSource& words, std::int64_t tokens, std::uint16_t* i
       key[g] = 0;
       for (std::size_t i = 0; i < best.size(); ++i) key[g] += best[i].time;
     }
-    best_groups(std::span(key).first(groups), static_cast<std::size_t>(top_groups_), std::span(order).first(groups));
+    best_groups(std::span(key).first(groups), static_cast<std::size_t>(top_groups_), order);
     Earliest earliest(k);
     for (std::int64_t i = 0; i < top_groups_; ++i) {
       const std::size_t g = order[static_cast<std::size_t>(i)];
+      limited_to |= std::uint64_t{1} << g;
       for (std::size_t e = g * size; e < (g + 1) * size; ++e) earliest.insert({time[e], static_cast<std::uint32_t>(e)});
     }
     for (std::size_t i = 0; i < k; ++i) ids[i] = static_cast<std::uint16_t>(earliest[i].expert);
   }
+  return limited_to;
 }
 
 }  // namespace moesim

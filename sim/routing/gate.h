@@ -42,14 +42,17 @@ class AliasTable {
   explicit AliasTable(std::span<const double> weights);
   std::uint32_t draw(std::uint32_t word) const {
     const std::uint64_t place = std::uint64_t{word} * columns_.size();
-    const Column& column = columns_[place >> 32];
-    return static_cast<std::uint32_t>(place) <= column.keep ? static_cast<std::uint32_t>(place >> 32) : column.alias;
+    const auto column = static_cast<std::uint32_t>(place >> 32);
+    // Which of the two is a coin toss that no processor foretells: no branch.
+    const std::uint32_t other =
+        0u - static_cast<std::uint32_t>(static_cast<std::uint32_t>(place) > columns_[column].keep);
+    return column ^ (columns_[column].flip & other);
   }
 
  private:
   struct Column {
     std::uint32_t keep = UINT32_MAX;
-    std::uint32_t alias = 0;
+    std::uint32_t flip = 0;  ///< column xor alias
   };
   std::vector<Column> columns_;
 };
@@ -70,16 +73,21 @@ class Gate {
 
   /// `ids[t * k + i]`: the distinct experts of each token.
   void draw(WordSource& words, std::int64_t tokens, std::uint16_t* ids) const;
+  /// One token, and the groups it was limited to as bits (a group among them may give it no expert).
+  std::uint64_t draw_with_groups(WordSource& words, std::uint16_t* ids) const;
 
  private:
   void draw_ungrouped(WordSource& words, std::int64_t tokens, std::uint16_t* ids) const;
-  void draw_grouped(WordSource& words, std::int64_t tokens, std::uint16_t* ids) const;
-  void draw_by_race(WordSource& words, std::int64_t tokens, std::uint16_t* ids) const;
+  /// Return the groups of the last token.
+  std::uint64_t draw_grouped(WordSource& words, std::int64_t tokens, std::uint16_t* ids) const;
+  std::uint64_t draw_by_race(WordSource& words, std::int64_t tokens, std::uint16_t* ids) const;
 
   std::int64_t top_k_ = 0, groups_ = 1, top_groups_ = 1, score_experts_ = 1, group_size_ = 0;
   std::vector<double> weights_;
   std::vector<double> group_weight_;
-  std::vector<AliasTable> tables_;  ///< one a group
+  std::vector<double> group_period_;    ///< 1 / weight of a group
+  std::vector<double> period_without_;  ///< 1 / (weight of the group - weight of the expert)
+  std::vector<AliasTable> tables_;      ///< one a group
   /// Few experts hold nearly all weight: repeated draws would seldom find a new one, so all of them race.
   bool concentrated_ = false;
 };

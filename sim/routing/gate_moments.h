@@ -14,12 +14,13 @@ namespace moesim {
 /// more experts are one group.
 CountLawInput race_moments(std::span<const double> weights, std::int64_t top_k);
 
-/// Group-limited gates have no closed form: moments of the groups' choices from 2^16 tokens drawn from a fixed stream
-/// (with equal weights all groups share theirs and inclusion is k / E exactly). Inside a group, with P_j the sampled
-/// probability of j choices and pi_e(j) the exact inclusion of a race of j in the group,
+/// Group-limited gates have no closed form: 2^18 tokens of a fixed stream, made less noisy by what is exact. With equal
+/// weights all groups share their moments and inclusion is k / E. Otherwise the probability that a group is among the
+/// best is integrated exactly (keys of one or two experts), and inside a group, with P_j the probability of j choices
+/// and pi_e(j) the exact inclusion of a race of j in the group,
 ///     q_e = r_e sum_j P_j pi_e(j),
-/// where r_e, linear in the expert's weight share, is fitted to the sampled choices: it carries that a chosen heavy
-/// expert leaves less for the others. `weights` group after group.
+/// where r_e, near 1 and close to linear in the expert's weight, is fitted to the sampled choices: it carries that a
+/// chosen heavy expert leaves less for the others. q is good to about 0.2%. `weights` group after group.
 CountLawInput grouped_moments(const MoeSpec& moe, std::span<const double> weights, std::uint64_t sample);
 
 /// Weights whose group-limited gate has these inclusion probabilities, group after group, to the accuracy of the sample

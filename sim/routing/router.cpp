@@ -36,15 +36,49 @@ struct Layer {
   Stream draws, sources;
 };
 
-/// Expert ids group after group, by falling weight in each. Ties keep the random `order`, so that neighbours in the
-/// running sums of a count law are not neighbours in id, which share a rank.
+/// With groups the law of a layer depends on which experts share a group and takes a tenth of a second to find. So the
+/// layers share this many popularities and splits into groups; each layer permutes the groups and the ids in each.
+constexpr std::int32_t compositions = 8;
+
+/// Ids by popularity rank for a layer with groups: the ranks in each group are those of the composition, the order of
+/// the groups and of the ids in each follow `order`, the layer's own permutation.
+std::vector<std::uint16_t> permuted_composition(std::int64_t experts, std::int64_t groups, const Stream& composition,
+                                                std::span<const std::uint16_t> order) {
+  const auto size = static_cast<std::size_t>(experts / groups);
+  const std::vector<std::uint16_t> slots = random_permutation(experts, composition);
+  // The layer's random order of all ids gives one of the groups (by first appearance) and of the ids in each.
+  std::vector<std::size_t> place(static_cast<std::size_t>(groups), SIZE_MAX);
+  std::vector<std::vector<std::uint16_t>> members;
+  for (const std::uint16_t id : order) {
+    std::size_t& group = place[id / size];
+    if (group == SIZE_MAX) {
+      group = members.size();
+      members.emplace_back();
+    }
+    members[group].push_back(id);
+  }
+  std::vector<std::uint16_t> ids(slots.size());
+  for (std::size_t r = 0; r < slots.size(); ++r) ids[r] = members[slots[r] / size][slots[r] % size];
+  return ids;
+}
+
+/// Expert ids group after group, by falling weight in each, the groups by their heaviest weights, so that layers with
+/// one composition agree. Ties keep the random `order`: neighbours in the running sums of a count law are then not
+/// neighbours in id, which share a rank.
 std::vector<std::uint16_t> positions_by_weight(std::span<const double> weights, std::int64_t groups,
                                                std::vector<std::uint16_t> order) {
-  const std::int64_t size = static_cast<std::int64_t>(weights.size()) / groups;
-  std::stable_sort(order.begin(), order.end(), [&](std::uint16_t a, std::uint16_t b) {
-    return a / size != b / size ? a / size < b / size : weights[a] > weights[b];
+  const auto size = weights.size() / static_cast<std::size_t>(groups);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::uint16_t a, std::uint16_t b) { return weights[a] > weights[b]; });
+  std::vector<std::vector<std::uint16_t>> members(static_cast<std::size_t>(groups));
+  for (const std::uint16_t id : order) members[id / size].push_back(id);
+  std::stable_sort(members.begin(), members.end(), [&](const auto& a, const auto& b) {
+    return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end(),
+                                        [&](std::uint16_t x, std::uint16_t y) { return weights[x] > weights[y]; });
   });
-  return order;
+  std::vector<std::uint16_t> ids;
+  for (const auto& group : members) ids.insert(ids.end(), group.begin(), group.end());
+  return ids;
 }
 
 }  // namespace
@@ -91,12 +125,10 @@ Router::Router(const MoeSpec& moe, std::int32_t layers, const RoutingSpec& spec,
   state.exact = moe.experts <= 16 ? exact_tokens_of_few_experts : exact_tokens;
   const std::int64_t groups = state.moe.groups;
   const bool from_file = spec.popularity.kind == PopularityKind::file;
-  const bool fixed_ranking =
-      spec.popularity.kind == PopularityKind::uniform || spec.popularity.kind == PopularityKind::zipf;
   if (from_file)
     MOESIM_CHECK(spec.popularity.table.size() == 1 || spec.popularity.table.size() == static_cast<std::size_t>(layers),
                  "{} rows of popularity for {} layers", spec.popularity.table.size(), layers);
-  std::shared_ptr<const Law> shared;
+  std::vector<std::pair<std::vector<double>, std::shared_ptr<const Law>>> laws;
   std::vector<double> file_weights;
   for (std::int32_t l = 0; l < layers; ++l) {
     const std::string name = fmt::format("routing/layer/{}", l);
@@ -111,27 +143,29 @@ Router::Router(const MoeSpec& moe, std::int32_t layers, const RoutingSpec& spec,
         const std::vector<double> target = capped_inclusion(values, moe.top_k);
         file_weights = state.grouped ? grouped_weights_for_inclusion(state.moe, target, static_cast<std::uint64_t>(l))
                                      : weights_for_inclusion(target, moe.top_k);
-        shared = nullptr;
       }
       weights = file_weights;
     } else {
+      const std::string source = state.grouped ? fmt::format("routing/composition/{}", l % compositions) : name;
       const std::vector<double> ranked =
-          popularity_weights(spec.popularity, moe.experts, Stream(seed, name + "/popularity"));
+          popularity_weights(spec.popularity, moe.experts, Stream(seed, source + "/popularity"));
+      if (state.grouped) order = permuted_composition(moe.experts, groups, Stream(seed, source), order);
       for (std::size_t r = 0; r < ranked.size(); ++r) weights[order[r]] = ranked[r];
     }
     layer.ids = positions_by_weight(weights, groups, std::move(order));
     // Layers whose positions have the same weights have the same law.
-    const bool alike =
-        spec.popularity.kind == PopularityKind::uniform || from_file || (fixed_ranking && !state.grouped);
-    if (!alike) shared = nullptr;
-    if (shared == nullptr) {
-      std::vector<double> by_position;
-      for (const std::uint16_t e : layer.ids) by_position.push_back(weights[e]);
-      shared = state.make_law(by_position, static_cast<std::uint64_t>(l));
+    std::vector<double> by_position;
+    for (const std::uint16_t e : layer.ids) by_position.push_back(weights[e]);
+    const auto known =
+        std::find_if(laws.begin(), laws.end(), [&](const auto& law) { return law.first == by_position; });
+    if (known != laws.end()) {
+      layer.law = known->second;
+    } else {
+      layer.law = state.make_law(by_position, laws.size());
+      laws.emplace_back(by_position, layer.law);
     }
-    layer.law = shared;
     layer.inclusion.resize(weights.size());
-    for (std::size_t p = 0; p < weights.size(); ++p) layer.inclusion[layer.ids[p]] = shared->inclusion[p];
+    for (std::size_t p = 0; p < weights.size(); ++p) layer.inclusion[layer.ids[p]] = layer.law->inclusion[p];
     state.layers.push_back(std::move(layer));
   }
 }
