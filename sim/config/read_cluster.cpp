@@ -1,0 +1,151 @@
+#include "config/read_cluster.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "config/read_gpu.h"
+
+namespace moesim {
+
+namespace {
+
+constexpr std::int64_t most_gpus = 65536;
+constexpr std::array<std::string_view, 3> scale_up_names = {"switched", "mesh", "pcie"};
+constexpr std::array<std::string_view, 3> fabric_names = {"none", "rail_fat_tree", "leaf_spine"};
+
+/// Keys `bandwidth`, `efficiency`, `latency` of an object.
+LinkClass read_link(const JsonReader& object) {
+  LinkClass link;
+  link.bandwidth = object.at("bandwidth").bandwidth();
+  if (link.bandwidth.value < 1e6) object.at("bandwidth").fail("expected at least 1 MB/s");
+  link.efficiency = object.at("efficiency").number_in(0.001, 1);
+  link.latency = object.at("latency").duration();
+  return link;
+}
+
+LinkClass read_plain_link(const JsonReader& object) {
+  constexpr std::array<std::string_view, 4> known = {"bandwidth", "efficiency", "latency", "source"};
+  object.expect_only(known);
+  object.at("source").string();
+  return read_link(object);
+}
+
+std::int32_t count(const JsonReader& value, std::int64_t low, std::int64_t high) {
+  return static_cast<std::int32_t>(value.integer_in(low, high));
+}
+
+void read_scale_up(const JsonReader& object, ClusterSpec& cluster) {
+  constexpr std::array<std::string_view, 6> known = {"kind", "domain", "bandwidth", "efficiency", "latency", "source"};
+  object.expect_only(known);
+  cluster.scale_up = static_cast<ScaleUpKind>(object.at("kind").choice(scale_up_names));
+  cluster.scale_up_link = read_link(object);
+  object.at("source").string();
+  const JsonReader domain = object.at("domain");
+  cluster.scale_up_domain = count(domain, 1, most_gpus);
+  if (cluster.scale_up == ScaleUpKind::pcie && cluster.scale_up_domain != 1) {
+    domain.fail("expected 1 for kind pcie, which has no scale-up links");
+  }
+  const std::int32_t d = cluster.scale_up_domain, g = cluster.gpus_per_node;
+  if (d <= g ? g % d != 0 : d % g != 0) {
+    domain.fail(fmt::format("expected a divisor or a multiple of gpus_per_node ({}), got {}", g, d));
+  }
+  if (cluster.scale_up == ScaleUpKind::mesh && d > g) domain.fail("expected a mesh inside one node");
+}
+
+void read_host(const JsonReader& object, ClusterSpec& cluster) {
+  constexpr std::array<std::string_view, 9> known = {"bandwidth",     "efficiency",  "latency",
+                                                     "source",        "sockets",     "memory",
+                                                     "pcie_switches", "pcie_uplink", "socket_link"};
+  object.expect_only(known);
+  cluster.host_link = read_link(object);
+  object.at("source").string();
+  cluster.host_memory = object.at("memory").bytes();
+  cluster.sockets = count(object.at("sockets"), 1, 8);
+  cluster.pcie_switches = count(object.at("pcie_switches"), 0, 64);
+  if (cluster.pcie_switches % cluster.sockets != 0) {
+    object.at("pcie_switches").fail(fmt::format("expected a multiple of sockets ({})", cluster.sockets));
+  }
+  if (cluster.pcie_switches > cluster.gpus_per_node) {
+    object.at("pcie_switches").fail(fmt::format("expected at most gpus_per_node ({})", cluster.gpus_per_node));
+  }
+  if (cluster.pcie_switches > 0) cluster.pcie_uplink = read_plain_link(object.at("pcie_uplink"));
+  if (cluster.sockets > 1) cluster.socket_link = read_plain_link(object.at("socket_link"));
+}
+
+void read_nic(const JsonReader& object, ClusterSpec& cluster) {
+  constexpr std::array<std::string_view, 5> known = {"per_node", "bandwidth", "efficiency", "latency", "source"};
+  object.expect_only(known);
+  cluster.nic = read_link(object);
+  object.at("source").string();
+  const JsonReader per_node = object.at("per_node");
+  cluster.nics_per_node = count(per_node, 1, 1024);
+  const std::int32_t n = cluster.nics_per_node, g = cluster.gpus_per_node;
+  if (n <= g ? g % n != 0 : n % g != 0) {
+    per_node.fail(fmt::format("expected a divisor or a multiple of gpus_per_node ({}), got {}", g, n));
+  }
+}
+
+void read_fabric(const JsonReader& object, ClusterSpec& cluster) {
+  constexpr std::array<std::string_view, 5> known = {"kind", "leaf_ports", "oversubscription", "switch_hop", "source"};
+  object.expect_only(known);
+  cluster.fabric = static_cast<FabricKind>(object.at("kind").choice(fabric_names));
+  object.at("source").string();
+  if (cluster.fabric == FabricKind::none) return;
+  if (cluster.nics_per_node == 0) object.at("kind").fail("a fabric needs a section nic");
+  const std::int32_t nics = std::min(cluster.nics_per_node, cluster.gpus_per_node);
+  const std::int32_t fewest = cluster.fabric == FabricKind::leaf_spine ? nics : 1;
+  cluster.leaf_ports = count(object.at("leaf_ports"), fewest, 4096);
+  cluster.oversubscription = object.at("oversubscription").number_in(0.01, 1000);
+  cluster.switch_hop = object.at("switch_hop").duration();
+}
+
+}  // namespace
+
+ClusterSpec with_nodes(ClusterSpec cluster, std::int64_t nodes, const JsonReader& where) {
+  const std::int64_t gpus = nodes * cluster.gpus_per_node;
+  if (nodes < 1 || gpus > most_gpus) {
+    where.fail(fmt::format("expected 1 to {} nodes of {} GPUs, got {}", most_gpus / cluster.gpus_per_node,
+                           cluster.gpus_per_node, nodes));
+  }
+  if (nodes > 1 && gpus > cluster.scale_up_domain && cluster.fabric == FabricKind::none) {
+    where.fail(fmt::format("{} nodes of {} have no network between them; add a section fabric", nodes, cluster.name),
+               InputProblem::cannot_go_together);
+  }
+  cluster.nodes = static_cast<std::int32_t>(nodes);
+  return cluster;
+}
+
+ClusterSpec read_cluster(const JsonReader& value) {
+  constexpr std::array<std::string_view, 10> known = {"name", "gpu", "nodes",  "gpus_per_node", "scale_up",
+                                                      "host", "nic", "fabric", "node_power",    "source"};
+  value.expect_only(known);
+  ClusterSpec cluster;
+  cluster.name = value.at("name").string();
+  cluster.source = value.at("source").string();
+  const JsonReader gpu = value.at("gpu");
+  const std::string spelling = gpu.string();
+  try {
+    cluster.gpu = find_gpu(spelling).id;
+  } catch (const ConfigError& error) {
+    if (error.exit_code() != static_cast<int>(InputProblem::usage)) throw;
+    gpu.fail(error.what());
+  }
+  cluster.gpus_per_node = count(value.at("gpus_per_node"), 1, 1024);
+  read_scale_up(value.at("scale_up"), cluster);
+  read_host(value.at("host"), cluster);
+  if (const auto nic = value.find("nic")) read_nic(*nic, cluster);
+  if (const auto fabric = value.find("fabric")) read_fabric(*fabric, cluster);
+  if (const auto power = value.find("node_power")) cluster.node_power_watts = power->watts();
+  const JsonReader nodes = value.at("nodes");
+  return with_nodes(std::move(cluster), nodes.integer_in(1, most_gpus), nodes);
+}
+
+ClusterSpec read_cluster_file(const std::filesystem::path& path) {
+  const nlohmann::ordered_json document = parse_json_file(path);
+  return read_cluster(JsonReader(document, path.string()));
+}
+
+}  // namespace moesim
