@@ -1,0 +1,554 @@
+#include "config/scenario.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "collectives/layer_collectives.h"
+#include "config/file_hash.h"
+#include "config/json_reader.h"
+#include "config/model_catalog.h"
+#include "config/read_cluster.h"
+#include "config/read_collective_profile.h"
+#include "config/read_gpu.h"
+#include "config/read_model.h"
+#include "config/read_profile.h"
+#include "config/read_trace.h"
+#include "config/scenario_fields.h"
+#include "parallel/memory_use.h"
+#include "parallel/placement.h"
+#include "serving/serving_run.h"
+
+namespace moesim {
+
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+/// A member of an object that may be absent itself.
+std::optional<JsonReader> member(const std::optional<JsonReader>& object, std::string_view key) {
+  return object ? object->find(key) : std::nullopt;
+}
+
+std::int32_t small_integer(const std::optional<JsonReader>& value, std::int32_t fallback) {
+  return value ? static_cast<std::int32_t>(value->integer()) : fallback;
+}
+
+/// The choice of a field by the words of the table.
+std::size_t choice_of(const JsonReader& value, std::initializer_list<std::string_view> names) {
+  return value.choice(std::span(names.begin(), names.size()));
+}
+
+/// Everything that is known while one scenario is read.
+struct Reading {
+  JsonReader root;
+  fs::path folder;
+  Scenario scenario{};
+
+  void add_hash(const fs::path& file) {
+    const std::string shown = shown_path(file);
+    for (const auto& [known, hash] : scenario.provenance.input_hashes) {
+      if (known == shown) return;
+    }
+    scenario.provenance.input_hashes.emplace_back(shown, hash_of_file(file));
+  }
+  void note(std::string text) { scenario.provenance.notes.push_back(std::move(text)); }
+  fs::path file_of(const JsonReader& value) const {
+    try {
+      return resolve_path(value.string(), folder);
+    } catch (const ConfigError& error) {
+      throw ConfigError(InputProblem::missing_file,
+                        fmt::format("{}: {}: {}", value.file(), value.pointer(), error.what()));
+    }
+  }
+};
+
+// --- what is simulated --------------------------------------------------------------------------------------------
+
+bool looks_like_a_file(const std::string& text) {
+  return text.ends_with(".json") || text.find('/') != std::string::npos;
+}
+
+std::vector<std::string> stems_of(const fs::path& folder) {
+  std::vector<std::string> stems;
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored)) {
+    if (entry.path().extension() == ".json") stems.push_back(entry.path().stem().string());
+  }
+  std::sort(stems.begin(), stems.end());
+  return stems;
+}
+
+[[noreturn]] void fail_unknown_name(const JsonReader& value, const std::string& what, const fs::path& folder) {
+  const auto near = nearest(value.string(), stems_of(folder));
+  value.fail(
+      fmt::format("no {} of this name in {}{}", what, shown_path(folder), near ? "; did you mean " + *near + "?" : ""),
+      InputProblem::missing_file);
+}
+
+void read_what(Reading& reading) {
+  Scenario& scenario = reading.scenario;
+  const JsonReader model = reading.root.at("model");
+  std::vector<std::string> warnings;
+  if (model.json().is_object()) {
+    scenario.model = read_model(model, &warnings);
+    if (scenario.model.name.empty()) scenario.model.name = scenario.name;
+  } else {
+    const std::string text = model.string();
+    std::optional<fs::path> file;
+    if (!text.ends_with(".json")) file = find_model_by_name(text);
+    if (!file && !looks_like_a_file(text)) fail_unknown_name(model, "model", product_root() / "models");
+    if (!file) file = reading.file_of(model);
+    scenario.model = read_model_file(*file, &warnings);
+    reading.add_hash(*file);
+  }
+  for (std::string& warning : warnings) reading.note(std::move(warning));
+
+  const JsonReader cluster = reading.root.at("cluster");
+  if (cluster.json().is_object()) {
+    scenario.cluster = read_cluster(cluster);
+  } else {
+    const std::string text = cluster.string();
+    const fs::path folder = product_root() / "topologies" / "cluster";
+    fs::path file = folder / (text + ".json");
+    if (looks_like_a_file(text)) {
+      file = reading.file_of(cluster);
+    } else if (!fs::exists(file)) {
+      fail_unknown_name(cluster, "cluster", folder);
+    }
+    scenario.cluster = read_cluster_file(file);
+    reading.add_hash(file);
+  }
+  if (const auto nodes = reading.root.find("nodes")) {
+    scenario.cluster = with_nodes(std::move(scenario.cluster), nodes->integer(), *nodes);
+  }
+  scenario.gpu = find_gpu(scenario.cluster.gpu);
+  reading.add_hash(product_root() / "topologies" / "gpu" / (scenario.gpu.id + ".json"));
+}
+
+/// A block-scaled fp8 checkpoint stays what it is when fp8 is asked for.
+void set_format(DataType& part, DataType wanted) {
+  if (!(wanted == DataType::fp8 && part == DataType::fp8_block)) part = wanted;
+}
+
+/// Inputs of the products with weights of this format. Integer and 4-bit microscaling weights are widened in the
+/// kernel.
+DataType activations_of(const WeightFormats& formats, const GpuSpec& gpu, DataType plain) {
+  for (const DataType format : {formats.experts, formats.dense_ffn, formats.attention}) {
+    const bool eight_bits = format == DataType::fp8 || format == DataType::fp8_block;
+    if (eight_bits && gpu.fp8.value > 0) return DataType::fp8;
+    if (format == DataType::nvfp4 && gpu.fp4.value > 0) return DataType::nvfp4;
+    if (format == DataType::int8 && gpu.int8.value > 0) return DataType::int8;
+  }
+  return plain;
+}
+
+void read_precision(Reading& reading) {
+  Scenario& scenario = reading.scenario;
+  WeightFormats& formats = scenario.model.formats;
+  const auto precision = reading.root.find("precision");
+  if (const auto weights = member(precision, "weights")) {
+    for (DataType* part : {&formats.attention, &formats.dense_ffn, &formats.experts, &formats.shared}) {
+      set_format(*part, weights->data_type());
+    }
+  }
+  if (const auto experts = member(precision, "experts")) {
+    set_format(formats.experts, experts->data_type());
+    set_format(formats.shared, experts->data_type());
+  }
+  if (const auto attention = member(precision, "attention")) set_format(formats.attention, attention->data_type());
+  const DataType plain =
+      scenario.model.activation_format == DataType::fp32 ? DataType::bf16 : scenario.model.activation_format;
+  const auto activations = member(precision, "activations");
+  scenario.engine.activation = activations ? activations->data_type() : activations_of(formats, scenario.gpu, plain);
+  const auto cache = member(precision, "kv_cache");
+  scenario.engine.kv_cache = cache ? cache->data_type() : plain;
+}
+
+// --- the engine ---------------------------------------------------------------------------------------------------
+
+void read_host(const std::optional<JsonReader>& host, HostTimes& times) {
+  const auto set = [&host](std::string_view key, Duration& time) {
+    if (const auto value = member(host, key)) time = value->duration();
+  };
+  set("step", times.step);
+  set("per_sequence", times.per_sequence);
+  set("request", times.request);
+  set("per_input_token", times.per_input_token);
+  set("detokenize", times.detokenize);
+}
+
+/// vLLM's defaults by GPU: from 70 GiB on and not an A100 8192 tokens and 1024 sequences, else 2048 and 256
+/// [vllm: arg_utils.py, _set_default_args for `serve`].
+void read_limits(Reading& reading, const std::optional<JsonReader>& engine) {
+  Scenario& scenario = reading.scenario;
+  EngineSpec& spec = scenario.engine;
+  constexpr std::int64_t large = std::int64_t{70} << 30;
+  const bool roomy = scenario.gpu.memory.value >= large && !scenario.gpu.id.starts_with("a100");
+  if (const auto value = member(engine, "enable_chunked_prefill")) spec.enable_chunked_prefill = value->boolean();
+  spec.max_model_len = scenario.model.max_positions;
+  if (const auto length = member(engine, "max_model_len")) spec.max_model_len = length->integer();
+  std::int64_t tokens = roomy ? 8192 : 2048;
+  if (!spec.enable_chunked_prefill) tokens = std::max(tokens, std::min<std::int64_t>(spec.max_model_len, 100'000'000));
+  spec.max_num_batched_tokens =
+      small_integer(member(engine, "max_num_batched_tokens"), static_cast<std::int32_t>(tokens));
+  spec.max_num_seqs =
+      small_integer(member(engine, "max_num_seqs"), std::min(roomy ? 1024 : 256, spec.max_num_batched_tokens));
+}
+
+void read_engine(Reading& reading) {
+  Scenario& scenario = reading.scenario;
+  EngineSpec& spec = scenario.engine;
+  const auto engine = reading.root.find("engine");
+  if (const auto preset = member(engine, "preset")) {
+    spec.preset = static_cast<EnginePreset>(choice_of(*preset, {"vllm", "sglang", "trtllm"}));
+  }
+  const auto parallel = member(engine, "enable_expert_parallel");
+  const bool experts = parallel && parallel->boolean() && scenario.model.is_moe();
+  spec.plan = vllm_plan(small_integer(member(engine, "tensor_parallel_size"), 1),
+                        small_integer(member(engine, "pipeline_parallel_size"), 1),
+                        small_integer(member(engine, "data_parallel_size"), 1), experts);
+  if (parallel && parallel->boolean() && !experts) reading.note("enable_expert_parallel: the model has no experts");
+  spec.replicas = small_integer(member(engine, "replicas"), 1);
+  read_limits(reading, engine);
+  spec.block_size = small_integer(member(engine, "block_size"), 16);
+  if (const auto share = member(engine, "gpu_memory_utilization")) spec.gpu_memory_utilization = share->number();
+  spec.num_redundant_experts = small_integer(member(engine, "num_redundant_experts"), 0);
+  if (const auto eager = member(engine, "enforce_eager")) spec.cuda_graphs = !eager->boolean();
+  if (const auto overlap = member(engine, "async_scheduling")) spec.async_scheduling = overlap->boolean();
+  if (const auto balancing = member(engine, "load_balancing")) {
+    spec.balancing = static_cast<Balancing>(choice_of(*balancing, {"round_robin", "least_loaded"}));
+  }
+  spec.host = default_host_times(spec.preset);
+  read_host(member(engine, "host"), spec.host);
+  spec.fusion = default_fusions(spec.preset);
+
+  const bool exchanges = experts && spec.plan.dp_ranks_per_expert_group() > 1;
+  const auto backend = member(engine, "all2all_backend");
+  if (exchanges || (scenario.model.is_moe() && spec.plan.dp_ranks_per_expert_group() > 1)) {
+    spec.all2all_backend = MoeBackend::allgather_reducescatter;
+    if (backend) {
+      for (const MoeBackend known :
+           {MoeBackend::naive, MoeBackend::pplx, MoeBackend::deepep_high_throughput, MoeBackend::deepep_low_latency,
+            MoeBackend::flashinfer_nvlink_one_sided, MoeBackend::flashinfer_nvlink_two_sided}) {
+        if (backend->string() == name(known)) spec.all2all_backend = known;
+      }
+    }
+  } else {
+    spec.all2all_backend = MoeBackend::none;
+    if (backend) {
+      reading.note(fmt::format("all2all_backend {} is not used: no experts serve several data-parallel ranks",
+                               backend->string()));
+    }
+  }
+}
+
+void read_calibration(Reading& reading) {
+  Scenario& scenario = reading.scenario;
+  Provenance& provenance = scenario.provenance;
+  const auto field = reading.root.find("calibration");
+  const std::string calibration = field ? field->string() : "auto";
+  KernelProfileChoice choice;
+  if (calibration != "auto" && calibration != "roofline") reading.file_of(*field);
+  choice = select_kernel_profile(calibration, scenario.gpu.id, scenario.engine.preset, reading.folder);
+  reading.add_hash(choice.file);
+  scenario.kernels = choice.profile;
+  provenance.profiles.push_back(
+      {choice.profile.name, choice.profile.provider, choice.profile.date, choice.profile.source, choice.extrapolated});
+  if (choice.extrapolated || choice.profile.provider != name(scenario.engine.preset)) {
+    provenance.extrapolated.push_back("kernels: " + choice.reason);
+  }
+  scenario.collectives =
+      collective_profile_for(product_root() / "calibrate" / "profiles", scenario.gpu, scenario.cluster);
+  const CollectiveProfile& collectives = scenario.collectives;
+  std::string sources;
+  for (const std::string& source : collectives.sources) sources += (sources.empty() ? "" : "; ") + source;
+  provenance.profiles.push_back({collectives.name, "", "", sources, collectives.extrapolated});
+  const fs::path file = product_root() / "calibrate" / "profiles" / (collectives.name + ".json");
+  if (fs::exists(file)) reading.add_hash(file);
+  if (collectives.extrapolated) {
+    for (const std::string& text : collectives.notes) provenance.extrapolated.push_back("collectives: " + text);
+  }
+}
+
+// --- load ---------------------------------------------------------------------------------------------------------
+
+/// A JSON array of rows, each with a number an expert.
+std::vector<std::vector<double>> read_popularity(const fs::path& file, std::int64_t experts) {
+  const ordered_json document = parse_json_file(file);
+  std::vector<std::vector<double>> table;
+  for (const JsonReader& row : JsonReader(document, file.string()).elements()) {
+    table.emplace_back();
+    for (const JsonReader& value : row.elements()) table.back().push_back(value.number_in(0, 1e18));
+    if (static_cast<std::int64_t>(table.back().size()) != experts) {
+      row.fail(fmt::format("has {} numbers; expected one an expert, {}", table.back().size(), experts));
+    }
+  }
+  return table;
+}
+
+void read_routing(Reading& reading) {
+  RoutingSpec& routing = reading.scenario.routing;
+  const auto field = reading.root.find("routing");
+  if (const auto resolution = member(field, "resolution")) {
+    routing.resolution = static_cast<RoutingResolution>(choice_of(*resolution, {"counts", "matrix", "token"}));
+  }
+  const auto popularity = member(field, "popularity");
+  if (!popularity) return;
+  PopularitySpec& spec = routing.popularity;
+  if (const auto kind = popularity->find("kind")) {
+    spec.kind = static_cast<PopularityKind>(choice_of(*kind, {"uniform", "zipf", "lognormal", "dirichlet", "file"}));
+  }
+  if (const auto value = popularity->find("exponent")) spec.exponent = value->number();
+  if (const auto value = popularity->find("sigma")) spec.sigma = value->number();
+  if (const auto value = popularity->find("concentration")) spec.concentration = value->number();
+  if (spec.kind != PopularityKind::file) return;
+  const JsonReader name = popularity->at("file");
+  const fs::path file = reading.file_of(name);
+  spec.table = read_popularity(file, reading.scenario.model.moe.experts);
+  reading.add_hash(file);
+  const auto moe_layers = std::count_if(reading.scenario.model.layers.begin(), reading.scenario.model.layers.end(),
+                                        [](const LayerSpec& layer) { return layer.moe; });
+  if (spec.table.size() != 1 && static_cast<std::ptrdiff_t>(spec.table.size()) != moe_layers) {
+    name.fail(fmt::format("{} has {} rows; expected 1 or {}, a row a MoE layer", shown_path(file), spec.table.size(),
+                          moe_layers));
+  }
+}
+
+LengthSpec read_lengths(Reading& reading, const JsonReader& field) {
+  LengthSpec spec;
+  spec.kind = static_cast<LengthKind>(choice_of(field.at("kind"), {"constant", "uniform", "lognormal", "file"}));
+  switch (spec.kind) {
+    case LengthKind::constant:
+      spec.mean = field.at("mean").number();
+      if (spec.mean != std::floor(spec.mean)) field.at("mean").fail("expected a whole number of tokens");
+      break;
+    case LengthKind::uniform:
+      spec.low = field.at("low").integer();
+      spec.high = field.at("high").integer();
+      if (spec.high < spec.low) field.fail(fmt::format("high {} is less than low {}", spec.high, spec.low));
+      break;
+    case LengthKind::lognormal:
+      spec.mean = field.at("mean").number();
+      spec.p99 = field.at("p99").number();
+      if (!lognormal_sigma(spec.mean, spec.p99)) {
+        field.at("p99").fail(fmt::format("expected from 1 to 14.9 times the mean {}, got {}", spec.mean, spec.p99));
+      }
+      break;
+    case LengthKind::file: {
+      const fs::path file = reading.file_of(field.at("file"));
+      const auto column = field.find("column");
+      spec.values = read_lengths_file(file, column ? column->string() : "");
+      reading.add_hash(file);
+      break;
+    }
+  }
+  return spec;
+}
+
+void read_workload(Reading& reading) {
+  WorkloadSpec& spec = reading.scenario.workload;
+  const JsonReader field = reading.root.at("workload");
+  const auto requests = field.find("requests");
+  if (const auto trace = field.find("trace")) {
+    for (const char* other : {"arrivals", "input_tokens", "output_tokens"}) {
+      if (const auto value = field.find(other)) value->fail("cannot stand beside trace");
+    }
+    TraceOptions options;
+    options.format =
+        static_cast<TraceFormat>(choice_of(field.at("format"), {"mooncake", "azure", "burstgpt", "jsonl", "csv"}));
+    if (const auto unit = field.find("time_unit")) options.time_unit = unit->string();
+    if (const auto speed = field.find("speed")) options.speed = speed->number();
+    if (requests) options.limit = requests->integer();
+    const fs::path file = reading.file_of(*trace);
+    Trace recorded = read_trace(file, options);
+    reading.add_hash(file);
+    for (std::string& text : recorded.notes) reading.note(std::move(text));
+    spec.arrivals.kind = ArrivalKind::trace;
+    spec.requests = static_cast<std::int64_t>(recorded.requests.size());
+    spec.trace = std::move(recorded.requests);
+    return;
+  }
+  for (const char* other : {"format", "time_unit", "speed"}) {
+    if (const auto value = field.find(other)) value->fail("belongs to a trace; /workload/trace is missing");
+  }
+  const JsonReader arrivals = field.at("arrivals");
+  const auto kind = choice_of(arrivals.at("kind"), {"poisson", "gamma", "constant", "closed", "batch"});
+  spec.arrivals.kind = static_cast<ArrivalKind>(kind);
+  if (spec.arrivals.kind == ArrivalKind::closed) {
+    spec.arrivals.concurrency = static_cast<std::int32_t>(arrivals.at("concurrency").integer());
+  } else if (spec.arrivals.kind != ArrivalKind::batch) {
+    spec.arrivals.rate_per_second = arrivals.at("rate").rate_per_second();
+  }
+  if (const auto burstiness = arrivals.find("burstiness")) spec.arrivals.burstiness = burstiness->number();
+  spec.input = read_lengths(reading, field.at("input_tokens"));
+  spec.output = read_lengths(reading, field.at("output_tokens"));
+  spec.requests = field.at("requests").integer();
+}
+
+void read_goals(Reading& reading) {
+  const auto slo = reading.root.find("slo");
+  Slo& limits = reading.scenario.slo;
+  if (const auto value = member(slo, "ttft")) limits.ttft = value->duration();
+  if (const auto value = member(slo, "tpot")) limits.tpot = value->duration();
+  if (const auto value = member(slo, "e2el")) limits.e2el = value->duration();
+  if (const auto value = member(reading.root.find("price"), "gpu_hour")) reading.scenario.gpu_hour_usd = value->usd();
+}
+
+// --- do the parts go together? ------------------------------------------------------------------------------------
+
+[[noreturn]] void refuse(const Reading& reading, std::string_view pointer, const std::string& message) {
+  throw ConfigError(InputProblem::cannot_go_together, fmt::format("{}: {}: {}", reading.root.file(), pointer, message));
+}
+
+void check_plan(Reading& reading) {
+  const Scenario& scenario = reading.scenario;
+  const EngineSpec& engine = scenario.engine;
+  const ParallelPlan& plan = engine.plan;
+  const std::int64_t gpus = std::int64_t{scenario.cluster.nodes} * scenario.cluster.gpus_per_node;
+  const std::int64_t needed = std::int64_t{plan.tp} * plan.pp * plan.dp * engine.replicas;
+  if (needed > gpus) {
+    const std::int64_t nodes = (needed + scenario.cluster.gpus_per_node - 1) / scenario.cluster.gpus_per_node;
+    refuse(reading, "/engine",
+           fmt::format("tensor {} x pipeline {} x data {} x {} replica{} = {} GPUs, but {} node{} of {} have {}; "
+                       "set /nodes to {}",
+                       plan.tp, plan.pp, plan.dp, engine.replicas, engine.replicas == 1 ? "" : "s", needed,
+                       scenario.cluster.nodes, scenario.cluster.nodes == 1 ? "" : "s", scenario.cluster.name, gpus,
+                       nodes));
+  }
+  if (needed < gpus) reading.note(fmt::format("uses the first {} of {} GPUs", needed, gpus));
+  if (const std::string problem = plan_problem(plan, scenario.model); !problem.empty()) {
+    refuse(reading, "/engine", problem);
+  }
+  if (!scenario.model.is_moe()) {
+    if (engine.num_redundant_experts > 0) {
+      refuse(reading, "/engine/num_redundant_experts", "the model has no experts");
+    }
+    return;
+  }
+  if (engine.num_redundant_experts > 0 && plan.ep == 1) {
+    refuse(reading, "/engine/num_redundant_experts", "needs enable_expert_parallel on more than one rank");
+  }
+  if (const std::string problem = slots_problem(scenario.model.moe.experts, plan.ep, engine.num_redundant_experts);
+      !problem.empty()) {
+    refuse(reading, "/engine/num_redundant_experts", problem);
+  }
+  const std::int32_t domain = std::max(scenario.cluster.scale_up_domain, scenario.cluster.gpus_per_node);
+  const auto domains = static_cast<std::uint32_t>((plan.ep * plan.etp + domain - 1) / domain);
+  if (const std::string problem = backend_problem(engine.all2all_backend, plan, scenario.model, domains);
+      !problem.empty()) {
+    refuse(reading, "/engine/all2all_backend", problem);
+  }
+}
+
+/// Longest input and output that the workload can hold for sure; 0 when its law has no end.
+std::int64_t longest(const LengthSpec& spec) {
+  switch (spec.kind) {
+    case LengthKind::constant:
+      return static_cast<std::int64_t>(spec.mean);
+    case LengthKind::uniform:
+      return spec.high;
+    case LengthKind::lognormal:
+      return 1;
+    case LengthKind::file:
+      return spec.values.empty() ? 1 : *std::min_element(spec.values.begin(), spec.values.end());
+  }
+  return 0;
+}
+
+void check_limits(Reading& reading) {
+  Scenario& scenario = reading.scenario;
+  EngineSpec& engine = scenario.engine;
+  if (engine.max_num_batched_tokens < engine.max_num_seqs) {
+    refuse(reading, "/engine/max_num_batched_tokens",
+           fmt::format("{} tokens a step cannot hold {} sequences; expected at least max_num_seqs",
+                       engine.max_num_batched_tokens, engine.max_num_seqs));
+  }
+  MemoryLimits limits;
+  limits.gpu_memory_utilization = engine.gpu_memory_utilization;
+  limits.max_batched_tokens = engine.max_num_batched_tokens;
+  limits.max_sequences = engine.max_num_seqs;
+  limits.redundant_experts = engine.num_redundant_experts;
+  limits.cache = engine.kv_cache;
+  limits.cuda_graphs = engine.cuda_graphs;
+  if (const std::string advice = fit_advice(scenario.model, engine.plan, scenario.gpu, limits, engine.block_size);
+      !advice.empty()) {
+    refuse(reading, "/engine", scenario.model.name + " does not fit: " + advice);
+  }
+  const PoolMemory memory = pool_memory(scenario.model, scenario.gpu, engine);
+  const bool length_given = member(reading.root.find("engine"), "max_model_len").has_value();
+  const std::int64_t pool = memory.cache_capacity_tokens;
+  if (pool > 0 && (engine.max_model_len == 0 || engine.max_model_len > pool)) {
+    if (length_given) {
+      refuse(reading, "/engine/max_model_len",
+             fmt::format("{} tokens are more than the KV cache of a data-parallel rank holds ({})",
+                         engine.max_model_len, pool));
+    }
+    if (engine.max_model_len > 0) {
+      reading.note(fmt::format("requests are at most {} tokens long, as the KV cache holds, not the model's {}", pool,
+                               engine.max_model_len));
+    }
+    engine.max_model_len = pool;
+  }
+  if (scenario.workload.arrivals.kind == ArrivalKind::trace) return;
+  const std::int64_t input = longest(scenario.workload.input);
+  const std::int64_t output = longest(scenario.workload.output);
+  if (engine.max_model_len > 0 && input + output > engine.max_model_len) {
+    refuse(reading, "/workload",
+           fmt::format("a request of {} input and {} output tokens is longer than max_model_len {}", input, output,
+                       engine.max_model_len));
+  }
+  if (!engine.enable_chunked_prefill && input > engine.max_num_batched_tokens) {
+    refuse(reading, "/engine/max_num_batched_tokens",
+           fmt::format("{} tokens a step cannot hold a prompt of {} without chunked prefill",
+                       engine.max_num_batched_tokens, input));
+  }
+}
+
+}  // namespace
+
+Scenario read_scenario_file(const fs::path& path, std::span<const Override> overrides,
+                            std::optional<std::uint64_t> seed) {
+  ordered_json document = parse_json_file(path);
+  const std::string file = path.string();
+  if (!document.is_object()) JsonReader(document, file).fail("expected an object of a scenario's fields");
+  // A kind is set before the fields that belong to it.
+  for (const bool kinds : {true, false}) {
+    for (const Override& override : overrides) {
+      if (override.pointer.ends_with("/kind") == kinds) set_scenario_field(document, override.pointer, override.value);
+    }
+  }
+  const JsonReader root(document, file);
+  check_scenario_fields(root);
+
+  Reading reading{root, path.parent_path()};
+  Scenario& scenario = reading.scenario;
+  scenario.stem = path.stem().string();
+  const auto name = root.find("name");
+  scenario.name = name ? name->string() : scenario.stem;
+  scenario.provenance.tool_version = MOESIM_VERSION;
+  reading.add_hash(path);
+  for (const Override& override : overrides) {
+    reading.note(fmt::format("--set {}={}", override.pointer, override.value));
+  }
+  const auto seed_field = root.find("seed");
+  scenario.seed = seed ? *seed : seed_field ? static_cast<std::uint64_t>(seed_field->integer()) : 1;
+  scenario.provenance.seed = scenario.seed;
+  if (const auto strides = root.find("strides")) scenario.strides = strides->boolean();
+  read_what(reading);
+  read_precision(reading);
+  read_engine(reading);
+  read_routing(reading);
+  read_goals(reading);
+  check_plan(reading);
+  read_calibration(reading);
+  read_workload(reading);
+  check_limits(reading);
+  return std::move(reading.scenario);
+}
+
+}  // namespace moesim
