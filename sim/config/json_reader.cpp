@@ -17,14 +17,10 @@ namespace moesim {
 
 namespace {
 
-using nlohmann::ordered_json;
-namespace fs = std::filesystem;
-
-constexpr std::size_t largest_file = std::size_t{256} << 20;
-constexpr std::size_t deepest_nesting = 200;
 constexpr std::size_t longest_echo = 60;
 
-/// `text` as it may stand in a one-line message: cut to `longest_echo` bytes, control bytes and broken UTF-8 replaced.
+}  // namespace
+
 std::string echo(std::string_view text) {
   std::string shown;
   std::size_t end = std::min(text.size(), longest_echo);
@@ -35,6 +31,14 @@ std::string echo(std::string_view text) {
   }
   return end < text.size() ? shown + "..." : shown;
 }
+
+namespace {
+
+using nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+constexpr std::size_t largest_file = std::size_t{256} << 20;
+constexpr std::size_t deepest_nesting = 200;
 
 std::string joined(std::span<const std::string> words) {
   std::string line;

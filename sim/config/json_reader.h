@@ -29,6 +29,9 @@ class ConfigError : public std::runtime_error {
   InputProblem problem_;
 };
 
+/// `text` as it may stand in a one-line message: cut to 60 bytes, control bytes and broken UTF-8 replaced.
+std::string echo(std::string_view text);
+
 /// "did you mean X?" candidate: the nearest by edit distance of at most max(1, length / 3), or nothing.
 std::optional<std::string> nearest(std::string_view word, std::span<const std::string> candidates);
 
