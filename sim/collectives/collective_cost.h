@@ -23,18 +23,33 @@ std::string_view name(Collective kind);
 /// The GPUs of one communicator, in rank order.
 using GpuGroup = std::vector<GpuId>;
 
-/// Prepared once a group: loads of every link by unit of traffic, the number of nodes, steps.
+/// Prepared once a group. With g GPUs in each of N nodes, a node being a scale-up domain (a machine, where that is
+/// larger), and h the latency of a network step, a protocol takes
+///     t = alpha + max over links of bytes(link) / (share x line rate)
+/// and a collective the least over its protocols [communication-cost section 8]:
+///   all_reduce      w = 2 (R - 1) / R s, alpha = base + 2 (g - 1) l + 2 log2(N) h; LL, Simple, reduction in the
+///   switch;
+///                   between two nodes half the ring's bytes cross (a tree of one edge)
+///   all_gather, reduce_scatter  w = (R - 1) / R s, alpha = base + (g - 1) l + (N - 1) h
+///   all_to_all      s / R to every peer, alpha = base + u (R - 1), + h between nodes
+///   send_recv       alpha + s / (share x slowest link)
+/// Rings put w on every scale-up port and w / g on the NICs; links are those of `Topology::path`, so an oversubscribed
+/// tier binds where the pattern loads it. Group order does not matter: rings follow GPU ids.
 class GroupCollectives {
  public:
   GroupCollectives(const Topology& topology, const CollectiveProfile& profile, GpuGroup group);
 
   /// `bytes` as in nccl-tests: all_reduce the buffer; all_gather the gathered result; reduce_scatter the full input;
-  /// all_to_all what one rank holds; send_recv the message from rank 0 to rank 1. One rank takes no time.
-  /// `in_graph` all-reduces use the engine's custom one- and two-shot kernels where the group is one scale-up domain.
+  /// all_to_all what one rank holds; send_recv the message from rank 0 to rank 1. One rank or no bytes take no time.
   Duration time(Collective kind, Bytes bytes) const;
+  /// All-reduce as engines do it inside a CUDA graph: their one- and two-shot kernels where the group is one domain of
+  /// few enough ranks, NCCL where it is faster or they cannot.
   Duration custom_all_reduce_time(Bytes bytes) const;
+  /// One rank's buffer to all others: alpha of the all-gather, s on every link of the ring.
+  Duration broadcast_time(Bytes bytes) const;
 
   std::uint32_t ranks() const { return static_cast<std::uint32_t>(group_.size()); }
+  /// Scale-up domains (machines, where those are larger) that the group touches.
   std::uint32_t nodes() const { return nodes_; }
   const GpuGroup& group() const { return group_; }
 
@@ -47,13 +62,14 @@ class GroupCollectives {
 
 /// How a MoE layer exchanges tokens between DP ranks; vLLM's names.
 enum class MoeBackend {
-  none,                     ///< DP = 1: activations are replicated, one all-reduce ends the layer
-  allgather_reducescatter,  ///< bytes do not depend on routing
-  naive,                    ///< broadcasts, then an all-reduce
-  pplx,                     ///< direct, each token once to each chosen rank
-  deepep_high_throughput,   ///< once per destination node over RDMA, then NVLink to the chosen ranks; SM-limited
-  deepep_low_latency,       ///< one message a (token, expert), direct
-  flashinfer_nvlink         ///< one scale-up domain, each token once to each chosen rank
+  none,                         ///< DP = 1: activations are replicated, one all-reduce ends the layer
+  allgather_reducescatter,      ///< bytes do not depend on routing
+  naive,                        ///< broadcasts, then an all-reduce
+  pplx,                         ///< direct, each token once to each chosen rank
+  deepep_high_throughput,       ///< once per destination node over RDMA, then NVLink to the chosen ranks; SM-limited
+  deepep_low_latency,           ///< one message a (token, expert), direct
+  flashinfer_nvlink_one_sided,  ///< one scale-up domain, each token once to each chosen rank
+  flashinfer_nvlink_two_sided   ///< the same with a preparing kernel
 };
 std::string_view name(MoeBackend backend);
 
@@ -73,7 +89,17 @@ struct TokenPayload {
   Bytes combine;   ///< hidden x 2
 };
 
-/// Both exchanges of a MoE layer for one EP group and backend.
+/// Both exchanges of a MoE layer for one EP group and backend. Unequal rows stay unequal: every source's egress and
+/// every destination's ingress is counted, on NVLink and on the NIC apart, and the busiest port decides. Combine moves
+/// the same copies the other way.
+///   allgather_reducescatter  all-gather, then reduce-scatter of the tokens of all ranks
+///   naive                    one broadcast a rank, then an all-reduce
+///   pplx                     alpha of the low-latency kernels, one copy a (token, rank). Assumes their rates.
+///   deepep_low_latency       a0 + a1 log2(N) + max(NVLink, NIC) of one message a (token, expert), own rank included
+///   deepep_high_throughput   a + max(NIC: one copy a (token, other node) between ranks of the same index; NVLink: one
+///                            copy a (token, rank) at the receiver), rates by the SMs that it may use
+///   flashinfer_nvlink        a0 + a1 log2(R) + c T + one copy a (token, other rank); two-sided with its prepare kernel
+/// Ignores that a receiver with one or two experts takes rows one after the other (0.15-0.19 us a row in DeepEP LL).
 class MoeExchange {
  public:
   MoeExchange(const Topology& topology, const CollectiveProfile& profile, GpuGroup group, MoeBackend backend,
@@ -83,6 +109,7 @@ class MoeExchange {
   Duration combine(const RoutedTraffic& traffic) const;
   /// False where dispatch and combine ignore everything but `tokens`.
   bool depends_on_routing() const;
+  MoeBackend backend() const { return backend_; }
 
  private:
   GroupCollectives collectives_;

@@ -1,0 +1,177 @@
+#include "collectives/collective_cost.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "collectives/link_loads.h"
+#include "core/check.h"
+#include "core/math.h"
+
+namespace moesim {
+
+namespace {
+
+/// One protocol, prepared: latency + bytes x slope.
+struct Line {
+  double seconds = 0, per_byte = 0;
+};
+using Lines = std::vector<Line>;
+
+Duration fastest(const Lines& lines, Bytes bytes) {
+  const auto s = static_cast<double>(bytes.value);
+  double best = lines.front().seconds + lines.front().per_byte * s;
+  for (std::size_t i = 1; i < lines.size(); ++i) best = std::min(best, lines[i].seconds + lines[i].per_byte * s);
+  return Duration::from_seconds(best);
+}
+
+double log2_of(double x) {
+  return x <= 1 ? 0 : logarithm(x) / logarithm(2.0);
+}
+
+/// What the lines of one group are made from.
+struct Preparation {
+  const Topology& topology;
+  const CollectiveProfile& profile;
+  const GroupNodes& nodes;
+  std::uint32_t ranks;
+
+  double g() const {
+    std::size_t most = 0;
+    for (const auto& gpus : nodes.gpus) most = std::max(most, gpus.size());
+    return static_cast<double>(most);
+  }
+  double n() const { return nodes.nodes(); }
+  /// PCIe carries the protocol where it is the scale-up network; behind a switch it only leads to the NIC.
+  double slope(const LinkLoads& loads, double scale_up, double network) const {
+    const double pcie = topology.cluster().scale_up == ScaleUpKind::pcie ? scale_up : 1;
+    return loads.seconds_per_byte({scale_up, pcie, network, network});
+  }
+};
+
+/// LL and Simple of the ring family; `w` busbw bytes a byte of the collective.
+Lines ring_lines(const Preparation& p, const LinkLoads& loads, double w, double steps, double network_seconds) {
+  const RingProtocols& ring = p.profile.ring;
+  const double base = ring.base.seconds() + network_seconds;
+  return {{base + steps * ring.step.seconds(), w * p.slope(loads, ring.ll_share, p.profile.network.ll_share)},
+          {base + ring.simple_extra.seconds() + steps * ring.simple_step.seconds(),
+           w * p.slope(loads, ring.simple_share, p.profile.network.share)}};
+}
+
+Lines all_reduce_lines(const Preparation& p) {
+  const double ranks = p.ranks;
+  const double w = 2 * (ranks - 1) / ranks;
+  const double network_seconds = 2 * log2_of(p.n()) * p.profile.network.hop.seconds();
+  const double between = p.nodes.nodes() == 2 ? 1 / p.profile.network.two_node_factor : 1;
+  const LinkLoads loads = ring_loads(p.topology, p.nodes, between);
+  Lines lines = ring_lines(p, loads, w, 2 * (p.g() - 1), network_seconds);
+  for (const DomainAllReduce& protocol : p.profile.domain_all_reduce) {
+    if (p.nodes.smallest() < protocol.ranks) continue;
+    lines.push_back(
+        {protocol.latency.seconds() + network_seconds, w * p.slope(loads, protocol.share, p.profile.network.share)});
+  }
+  return lines;
+}
+
+Lines all_to_all_lines(const Preparation& p) {
+  const DirectProtocols& direct = p.profile.all_to_all;
+  const double ranks = p.ranks;
+  const LinkLoads loads = all_to_all_loads(p.topology, p.nodes);
+  const double base = direct.base.seconds() + direct.per_peer.seconds() * (ranks - 1) +
+                      (p.nodes.nodes() > 1 ? p.profile.network.hop.seconds() : 0);
+  const Line ll{base, p.slope(loads, direct.ll_share, p.profile.network.ll_share)};
+  const Line simple{base + direct.simple_extra.seconds(),
+                    p.slope(loads, direct.simple_share, p.profile.network.all_to_all_share)};
+  Lines lines{ll, simple};
+  if (direct.bulk_from.value > 0) {
+    const double per_byte = p.slope(loads, direct.bulk_share, p.profile.network.all_to_all_share);
+    const auto from = static_cast<double>(direct.bulk_from.value);
+    lines.push_back({simple.seconds + from * (simple.per_byte - per_byte), per_byte});
+  }
+  return lines;
+}
+
+Lines send_recv_lines(const Preparation& p, const GpuGroup& group) {
+  LinkLoads loads(p.topology);
+  loads.add(group[0], group[1], 1);
+  const bool within = p.nodes.node_of_rank[0] == p.nodes.node_of_rank[1];
+  const LatencyAndShare& parameters = within ? p.profile.send_recv : p.profile.network_send_recv;
+  return {{parameters.latency.seconds(), p.slope(loads, parameters.share, parameters.share)}};
+}
+
+Lines custom_lines(const Preparation& p, const Lines& nccl) {
+  const CustomAllReduce& custom = p.profile.custom_all_reduce;
+  if (p.nodes.nodes() > 1 || p.ranks > custom.max_ranks) return nccl;
+  const double ranks = p.ranks;
+  const LinkLoads loads = within_node_loads(p.topology, p.nodes);
+  Lines lines = nccl;
+  lines.push_back({custom.one_shot_base.seconds() + custom.one_shot_per_peer.seconds() * (ranks - 1),
+                   (ranks - 1) * p.slope(loads, custom.one_shot_share, 0)});
+  lines.push_back({custom.two_shot_base.seconds() + custom.two_shot_per_peer.seconds() * (ranks - 1),
+                   2 * (ranks - 1) / ranks * p.slope(loads, custom.two_shot_share, 0)});
+  return lines;
+}
+
+}  // namespace
+
+std::string_view name(Collective kind) {
+  switch (kind) {
+    case Collective::all_reduce:
+      return "all_reduce";
+    case Collective::all_gather:
+      return "all_gather";
+    case Collective::reduce_scatter:
+      return "reduce_scatter";
+    case Collective::all_to_all:
+      return "all_to_all";
+    case Collective::send_recv:
+      return "send_recv";
+  }
+  fail_invariant(__FILE__, __LINE__, "unknown collective");
+}
+
+struct GroupCollectives::Tables {
+  std::array<Lines, 5> by_kind;
+  Lines custom_all_reduce, broadcast;
+};
+
+GroupCollectives::GroupCollectives(const Topology& topology, const CollectiveProfile& profile, GpuGroup group)
+    : group_(std::move(group)) {
+  MOESIM_CHECK(!group_.empty(), "a communicator has at least one GPU");
+  const GroupNodes nodes = group_nodes(topology, group_);
+  nodes_ = nodes.nodes();
+  if (group_.size() == 1) return;
+  const Preparation p{topology, profile, nodes, ranks()};
+  auto tables = std::make_shared<Tables>();
+  const auto lines = [&](Collective kind) -> Lines& { return tables->by_kind[static_cast<std::size_t>(kind)]; };
+  lines(Collective::all_reduce) = all_reduce_lines(p);
+  const LinkLoads ring = ring_loads(topology, nodes, 1);
+  const double gather_hops = (p.n() - 1) * profile.network.hop.seconds();
+  const double gathered = (p.ranks - 1.0) / p.ranks;
+  lines(Collective::all_gather) = ring_lines(p, ring, gathered, p.g() - 1, gather_hops);
+  lines(Collective::reduce_scatter) = lines(Collective::all_gather);
+  lines(Collective::all_to_all) = all_to_all_lines(p);
+  lines(Collective::send_recv) = send_recv_lines(p, group_);
+  tables->custom_all_reduce = custom_lines(p, lines(Collective::all_reduce));
+  tables->broadcast = ring_lines(p, ring, 1, p.g() - 1, gather_hops);
+  tables_ = std::move(tables);
+}
+
+Duration GroupCollectives::time(Collective kind, Bytes bytes) const {
+  if (!tables_ || bytes.value <= 0) return {};
+  return fastest(tables_->by_kind[static_cast<std::size_t>(kind)], bytes);
+}
+
+Duration GroupCollectives::custom_all_reduce_time(Bytes bytes) const {
+  if (!tables_ || bytes.value <= 0) return {};
+  return fastest(tables_->custom_all_reduce, bytes);
+}
+
+Duration GroupCollectives::broadcast_time(Bytes bytes) const {
+  if (!tables_ || bytes.value <= 0) return {};
+  return fastest(tables_->broadcast, bytes);
+}
+
+}  // namespace moesim

@@ -1,0 +1,323 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "collectives/collective_cost.h"
+#include "collectives/link_loads.h"
+#include "core/check.h"
+#include "core/math.h"
+
+namespace moesim {
+
+namespace {
+
+/// Nodes, and ranks of one node, at most: scratch of this size lies on the stack.
+constexpr std::size_t kMaxNodes = 1024;
+
+enum class Direction { dispatch, combine };
+
+double log2_of(double x) {
+  return x <= 1 ? 0 : logarithm(x) / logarithm(2.0);
+}
+
+/// One direction of one backend: seconds = latency + per_token T + max(scale-up copies x s, network copies x s).
+struct Rates {
+  double latency = 0, per_token = 0;
+  double scale_up = 0, network = 0;  ///< seconds of one copy on a port
+};
+
+/// Copies on the busiest port of each kind.
+struct BusiestPort {
+  double scale_up = 0, network = 0;
+};
+
+bool sends_to_itself(MoeBackend backend) {
+  return backend == MoeBackend::deepep_low_latency || backend == MoeBackend::deepep_high_throughput;
+}
+
+}  // namespace
+
+std::string_view name(MoeBackend backend) {
+  switch (backend) {
+    case MoeBackend::none:
+      return "none";
+    case MoeBackend::allgather_reducescatter:
+      return "allgather_reducescatter";
+    case MoeBackend::naive:
+      return "naive";
+    case MoeBackend::pplx:
+      return "pplx";
+    case MoeBackend::deepep_high_throughput:
+      return "deepep_high_throughput";
+    case MoeBackend::deepep_low_latency:
+      return "deepep_low_latency";
+    case MoeBackend::flashinfer_nvlink_one_sided:
+      return "flashinfer_nvlink_one_sided";
+    case MoeBackend::flashinfer_nvlink_two_sided:
+      return "flashinfer_nvlink_two_sided";
+  }
+  fail_invariant(__FILE__, __LINE__, "unknown MoE backend");
+}
+
+struct MoeExchange::Tables {
+  std::vector<std::uint32_t> node_of, index_in_node;
+  std::uint32_t nodes = 1, widest_node = 1;
+  bool includes_itself = false;
+  Rates dispatch, combine;
+
+  /// Copies per token of all sources that destination d receives, or, with pairs, per row.
+  BusiestPort direct(std::span<const std::int64_t> tokens, std::span<const std::int64_t> copies) const;
+  BusiestPort direct_pairs(const RoutedTraffic& traffic, std::span<const std::int64_t> copies) const;
+  BusiestPort by_node(const RoutedTraffic& traffic) const;
+  BusiestPort by_node_pairs(const RoutedTraffic& traffic) const;
+  Duration time(const Rates& rates, const RoutedTraffic& traffic, MoeBackend backend) const;
+};
+
+BusiestPort MoeExchange::Tables::direct(std::span<const std::int64_t> tokens,
+                                        std::span<const std::int64_t> copies) const {
+  const std::size_t ranks = node_of.size();
+  std::array<double, kMaxNodes> node_tokens, node_copies;
+  std::fill_n(node_tokens.begin(), nodes, 0.0);
+  std::fill_n(node_copies.begin(), nodes, 0.0);
+  double all_tokens = 0, all_copies = 0;
+  for (std::size_t r = 0; r < ranks; ++r) {
+    const auto t = static_cast<double>(tokens[r]), c = static_cast<double>(copies[r]);
+    node_tokens[node_of[r]] += t;
+    node_copies[node_of[r]] += c;
+    all_tokens += t;
+    all_copies += c;
+  }
+  // A source sends to destination d in proportion to its share of all tokens.
+  BusiestPort busiest;
+  const double itself = includes_itself ? 0 : 1;
+  for (std::size_t r = 0; r < ranks; ++r) {
+    const auto t = static_cast<double>(tokens[r]), c = static_cast<double>(copies[r]);
+    const double own_copies = node_copies[node_of[r]], own_tokens = node_tokens[node_of[r]];
+    busiest.scale_up = std::max({busiest.scale_up, t * (own_copies - itself * c), c * (own_tokens - itself * t)});
+    busiest.network = std::max({busiest.network, t * (all_copies - own_copies), c * (all_tokens - own_tokens)});
+  }
+  return {busiest.scale_up / all_tokens, busiest.network / all_tokens};
+}
+
+BusiestPort MoeExchange::Tables::direct_pairs(const RoutedTraffic& traffic,
+                                              std::span<const std::int64_t> copies) const {
+  const std::size_t ranks = node_of.size();
+  BusiestPort busiest;
+  std::array<double, kMaxNodes> in_scale_up, in_network;
+  std::fill_n(in_scale_up.begin(), ranks, 0.0);
+  std::fill_n(in_network.begin(), ranks, 0.0);
+  for (std::size_t s = 0; s < ranks; ++s) {
+    double out_scale_up = 0, out_network = 0;
+    for (std::size_t d = 0; d < ranks; ++d) {
+      if (traffic.rows[d] == 0 || (s == d && !includes_itself)) continue;
+      const double sent =
+          traffic.pair_rows[s * ranks + d] * static_cast<double>(copies[d]) / static_cast<double>(traffic.rows[d]);
+      const bool within = node_of[s] == node_of[d];
+      (within ? out_scale_up : out_network) += sent;
+      (within ? in_scale_up : in_network)[d] += sent;
+    }
+    busiest.scale_up = std::max(busiest.scale_up, out_scale_up);
+    busiest.network = std::max(busiest.network, out_network);
+  }
+  for (std::size_t d = 0; d < ranks; ++d) {
+    busiest.scale_up = std::max(busiest.scale_up, in_scale_up[d]);
+    busiest.network = std::max(busiest.network, in_network[d]);
+  }
+  return busiest;
+}
+
+BusiestPort MoeExchange::Tables::by_node(const RoutedTraffic& traffic) const {
+  const std::size_t ranks = node_of.size();
+  std::array<double, kMaxNodes> index_tokens;
+  std::fill_n(index_tokens.begin(), widest_node, 0.0);
+  double all_tokens = 0, all_copies = 0;
+  for (std::size_t r = 0; r < ranks; ++r) {
+    index_tokens[index_in_node[r]] += static_cast<double>(traffic.tokens[r]);
+    all_tokens += static_cast<double>(traffic.tokens[r]);
+  }
+  for (std::uint32_t n = 0; n < nodes; ++n) all_copies += static_cast<double>(traffic.node_copies[n]);
+  BusiestPort busiest;
+  for (std::size_t r = 0; r < ranks; ++r) {
+    const auto t = static_cast<double>(traffic.tokens[r]);
+    const auto own = static_cast<double>(traffic.node_copies[node_of[r]]);
+    // Out to the other nodes; in from the ranks with the same index there; on to every chosen rank of the node.
+    busiest.network = std::max({busiest.network, t * (all_copies - own), own * (index_tokens[index_in_node[r]] - t)});
+    busiest.scale_up = std::max(busiest.scale_up, static_cast<double>(traffic.rank_copies[r]));
+  }
+  return {busiest.scale_up, busiest.network / all_tokens};
+}
+
+BusiestPort MoeExchange::Tables::by_node_pairs(const RoutedTraffic& traffic) const {
+  const std::size_t ranks = node_of.size();
+  std::array<double, kMaxNodes> node_rows, to_node, in_network;
+  std::fill_n(node_rows.begin(), nodes, 0.0);
+  std::fill_n(in_network.begin(), nodes * widest_node, 0.0);
+  BusiestPort busiest;
+  for (std::size_t d = 0; d < ranks; ++d) {
+    node_rows[node_of[d]] += static_cast<double>(traffic.rows[d]);
+    busiest.scale_up = std::max(busiest.scale_up, static_cast<double>(traffic.rank_copies[d]));
+  }
+  for (std::size_t s = 0; s < ranks; ++s) {
+    std::fill_n(to_node.begin(), nodes, 0.0);
+    for (std::size_t d = 0; d < ranks; ++d) to_node[node_of[d]] += traffic.pair_rows[s * ranks + d];
+    double out = 0;
+    for (std::uint32_t n = 0; n < nodes; ++n) {
+      if (n == node_of[s] || node_rows[n] == 0) continue;
+      const double sent = to_node[n] * static_cast<double>(traffic.node_copies[n]) / node_rows[n];
+      out += sent;
+      in_network[n * widest_node + index_in_node[s]] += sent;
+    }
+    busiest.network = std::max(busiest.network, out);
+  }
+  for (std::size_t port = 0; port < nodes * widest_node; ++port) {
+    busiest.network = std::max(busiest.network, in_network[port]);
+  }
+  return busiest;
+}
+
+Duration MoeExchange::Tables::time(const Rates& rates, const RoutedTraffic& traffic, MoeBackend backend) const {
+  std::int64_t most_tokens = 0, all_tokens = 0;
+  for (const std::int64_t t : traffic.tokens) {
+    most_tokens = std::max(most_tokens, t);
+    all_tokens += t;
+  }
+  if (all_tokens == 0) return {};
+  const bool pairs = !traffic.pair_rows.empty();
+  BusiestPort busiest;
+  if (backend == MoeBackend::deepep_high_throughput) {
+    busiest = pairs ? by_node_pairs(traffic) : by_node(traffic);
+  } else {
+    const auto copies = backend == MoeBackend::deepep_low_latency ? traffic.rows : traffic.rank_copies;
+    busiest = pairs ? direct_pairs(traffic, copies) : direct(traffic.tokens, copies);
+  }
+  return Duration::from_seconds(rates.latency + rates.per_token * static_cast<double>(most_tokens) +
+                                std::max(busiest.scale_up * rates.scale_up, busiest.network * rates.network));
+}
+
+namespace {
+
+struct Lines {
+  double scale_up = 0, same_index = 0,
+         all = 0;  ///< seconds of one byte at the full rate of the links; 0: no such traffic
+};
+
+Rates low_latency(const LowLatencyExchange& exchange, const Lines& line, double nodes, double bytes) {
+  const double latency = nodes > 1
+                             ? exchange.network.latency.seconds() + exchange.per_log2_nodes.seconds() * log2_of(nodes)
+                             : exchange.domain.latency.seconds();
+  return {latency, 0, bytes * line.scale_up / exchange.domain.share, bytes * line.all / exchange.network.share};
+}
+
+Rates normal(const NormalExchange& exchange, const Lines& line, double nodes, double bytes, std::int32_t sms) {
+  const double scale_up = std::min(exchange.scale_up_share, sms * exchange.scale_up_share_per_sm);
+  const double network = std::min(exchange.network_share, sms * exchange.network_share_per_sm);
+  return {exchange.latency.seconds() + exchange.per_log2_nodes.seconds() * log2_of(nodes), 0,
+          bytes * line.scale_up / scale_up, bytes * line.same_index / network};
+}
+
+Rates nvlink(const NvlinkExchange& exchange, const NvlinkExchange& before, const Lines& line, double ranks,
+             double bytes) {
+  return {exchange.latency.seconds() + before.latency.seconds() +
+              (exchange.per_log2_ranks.seconds() + before.per_log2_ranks.seconds()) * log2_of(ranks),
+          exchange.per_token.seconds() + before.per_token.seconds(), bytes * line.scale_up / exchange.share,
+          // Not made for several domains; where asked for, copies cross at the rate of one byte a byte of line.
+          bytes * line.all};
+}
+
+Rates backend_rates(const CollectiveProfile& profile, MoeBackend backend, Direction direction, const Lines& line,
+                    double ranks, double nodes, double bytes) {
+  const bool dispatch = direction == Direction::dispatch;
+  switch (backend) {
+    case MoeBackend::none:
+    case MoeBackend::allgather_reducescatter:
+    case MoeBackend::naive:
+      return {};
+    case MoeBackend::pplx:
+    case MoeBackend::deepep_low_latency:
+      return low_latency(dispatch ? profile.low_latency_dispatch : profile.low_latency_combine, line, nodes, bytes);
+    case MoeBackend::deepep_high_throughput:
+      return normal(dispatch ? profile.normal_dispatch : profile.normal_combine, line, nodes, bytes,
+                    profile.normal_sms);
+    case MoeBackend::flashinfer_nvlink_one_sided:
+      return nvlink(dispatch ? profile.one_sided_dispatch : profile.one_sided_combine, {}, line, ranks, bytes);
+    case MoeBackend::flashinfer_nvlink_two_sided:
+      return dispatch ? nvlink(profile.two_sided_dispatch, profile.two_sided_prepare, line, ranks, bytes)
+                      : nvlink(profile.two_sided_combine, {}, line, ranks, bytes);
+  }
+  fail_invariant(__FILE__, __LINE__, "unknown MoE backend");
+}
+
+}  // namespace
+
+MoeExchange::MoeExchange(const Topology& topology, const CollectiveProfile& profile, GpuGroup group, MoeBackend backend,
+                         TokenPayload payload)
+    : collectives_(topology, profile, std::move(group)), backend_(backend), payload_(payload) {
+  if (!depends_on_routing() || collectives_.ranks() == 1) return;
+  const GroupNodes nodes = group_nodes(topology, collectives_.group());
+  auto tables = std::make_shared<Tables>();
+  tables->node_of = nodes.node_of_rank;
+  tables->index_in_node = nodes.index_in_node;
+  tables->nodes = nodes.nodes();
+  for (const auto& gpus : nodes.gpus) {
+    tables->widest_node = std::max(tables->widest_node, static_cast<std::uint32_t>(gpus.size()));
+  }
+  tables->includes_itself = sends_to_itself(backend);
+  MOESIM_CHECK(tables->nodes * tables->widest_node <= kMaxNodes, "an expert group of {} ranks on {} nodes, at most {}",
+               collectives_.ranks(), tables->nodes, kMaxNodes);
+  const LinkShares line_rate{1, 1, 1, 1};
+  Lines line;
+  line.scale_up = within_node_loads(topology, nodes).seconds_per_byte(line_rate);
+  if (nodes.nodes() > 1) {
+    line.all = between_node_loads(topology, nodes, CrossNodePeers::all).seconds_per_byte(line_rate);
+    line.same_index = between_node_loads(topology, nodes, CrossNodePeers::same_index).seconds_per_byte(line_rate);
+  }
+  const double ranks = collectives_.ranks();
+  const auto rates = [&](Direction direction, Bytes bytes) {
+    return backend_rates(profile, backend, direction, line, ranks, tables->nodes, static_cast<double>(bytes.value));
+  };
+  tables->dispatch = rates(Direction::dispatch, payload.dispatch);
+  tables->combine = rates(Direction::combine, payload.combine);
+  tables_ = std::move(tables);
+}
+
+bool MoeExchange::depends_on_routing() const {
+  switch (backend_) {
+    case MoeBackend::none:
+    case MoeBackend::allgather_reducescatter:
+    case MoeBackend::naive:
+      return false;
+    case MoeBackend::pplx:
+    case MoeBackend::deepep_high_throughput:
+    case MoeBackend::deepep_low_latency:
+    case MoeBackend::flashinfer_nvlink_one_sided:
+    case MoeBackend::flashinfer_nvlink_two_sided:
+      return true;
+  }
+  fail_invariant(__FILE__, __LINE__, "unknown MoE backend");
+}
+
+Duration MoeExchange::dispatch(const RoutedTraffic& traffic) const {
+  if (backend_ == MoeBackend::none || collectives_.ranks() == 1) return {};
+  if (tables_) return tables_->time(tables_->dispatch, traffic, backend_);
+  std::int64_t tokens = 0;
+  Duration broadcasts;
+  for (const std::int64_t t : traffic.tokens) {
+    tokens += t;
+    if (backend_ == MoeBackend::naive) broadcasts += collectives_.broadcast_time(payload_.dispatch * t);
+  }
+  return backend_ == MoeBackend::naive ? broadcasts
+                                       : collectives_.time(Collective::all_gather, payload_.dispatch * tokens);
+}
+
+Duration MoeExchange::combine(const RoutedTraffic& traffic) const {
+  if (backend_ == MoeBackend::none || collectives_.ranks() == 1) return {};
+  if (tables_) return tables_->time(tables_->combine, traffic, backend_);
+  std::int64_t tokens = 0;
+  for (const std::int64_t t : traffic.tokens) tokens += t;
+  return collectives_.time(backend_ == MoeBackend::naive ? Collective::all_reduce : Collective::reduce_scatter,
+                           payload_.combine * tokens);
+}
+
+}  // namespace moesim
