@@ -145,8 +145,8 @@ void ExpertLoads::loads(std::span<const std::uint32_t> slot_rows, std::int64_t t
   }
 }
 
-void ExpertLoads::compute(std::span<const std::uint32_t> counts, std::int64_t tokens,
-                          std::span<const double> distinct_ratio, std::span<ExpertLoad> out) const {
+void ExpertLoads::from_counts(std::span<const std::uint32_t> counts, std::int64_t tokens,
+                              std::span<const double> distinct_ratio, std::span<ExpertLoad> out) const {
   if (in_order_) {
     loads(counts, tokens, out);
   } else {
@@ -160,9 +160,9 @@ void ExpertLoads::compute(std::span<const std::uint32_t> counts, std::int64_t to
   }
 }
 
-void ExpertLoads::compute_from_matrix(std::span<const std::uint32_t> counts, std::int64_t tokens,
-                                      std::span<const double> distinct_ratio, std::span<ExpertLoad> out,
-                                      ExchangeCounts& exchange) const {
+void ExpertLoads::from_matrix(std::span<const std::uint32_t> counts, std::int64_t tokens,
+                              std::span<const double> distinct_ratio, std::span<ExpertLoad> out,
+                              ExchangeCounts& exchange) const {
   const std::size_t experts = placement_.experts;
   const std::size_t sources = counts.size() / experts;
   MOESIM_CHECK(sources * experts == counts.size() && ranks() % sources == 0, "{} counts of {} experts for {} ranks",
@@ -206,8 +206,8 @@ void ExpertLoads::compute_from_matrix(std::span<const std::uint32_t> counts, std
   }
 }
 
-void ExpertLoads::compute_from_tokens(std::span<const std::uint16_t> ids, std::int64_t top_k, std::span<ExpertLoad> out,
-                                      ExchangeCounts& exchange) const {
+void ExpertLoads::from_tokens(std::span<const std::uint16_t> ids, std::int64_t top_k, std::span<ExpertLoad> out,
+                              ExchangeCounts& exchange) const {
   SlotRows slot_rows, turn;
   std::fill_n(slot_rows.begin(), placement_.slots(), 0U);
   std::fill_n(turn.begin(), placement_.experts, 0U);

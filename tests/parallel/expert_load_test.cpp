@@ -28,7 +28,7 @@ TEST(ExpertLoads, RowsArePaddedPerExpertAndSummedPerRank) {
   const ExpertLoads loads(linear_placement(4, 2, 0), {0, 0});
   std::vector<ExpertLoad> out(2);
   const std::vector<double> ratio{1.0, 0.5};
-  loads.compute(Counts{1, 17, 0, 300}, 200, ratio, out);
+  loads.from_counts(Counts{1, 17, 0, 300}, 200, ratio, out);
   EXPECT_EQ(out[0].tokens, 200);
   EXPECT_EQ(out[0].rows, 18);
   EXPECT_EQ(out[0].active, 2);
@@ -45,7 +45,7 @@ TEST(ExpertLoads, CopiesOfARedundantExpertShareItsTokensEvenly) {
   const ExpertLoads loads(linear_placement(4, 3, 5), {0, 0, 0});
   std::vector<ExpertLoad> out(3);
   const std::vector<double> ratio(3, 1.0);
-  loads.compute(Counts{8, 5, 0, 1}, 14, ratio, out);
+  loads.from_counts(Counts{8, 5, 0, 1}, 14, ratio, out);
   // expert 0: 3 3 2; expert 1: 3 2; expert 3: 1 0
   EXPECT_EQ(out[0].rows, 3 + 3 + 0);
   EXPECT_EQ(out[1].rows, 1 + 3 + 2);
@@ -68,9 +68,9 @@ TEST(ExpertLoads, EveryResolutionAgreesOnRows) {
     std::vector<ExpertLoad> by_counts(4), by_matrix(4), by_tokens(4);
     ExchangeCounts from_matrix = loads.exchange_counts(), from_tokens = loads.exchange_counts();
     from_tokens.tokens.assign(4, 96);
-    loads.compute(counts, tokens, ratio, by_counts);
-    loads.compute_from_matrix(matrix, tokens, ratio, by_matrix, from_matrix);
-    loads.compute_from_tokens(ids, k, by_tokens, from_tokens);
+    loads.from_counts(counts, tokens, ratio, by_counts);
+    loads.from_matrix(matrix, tokens, ratio, by_matrix, from_matrix);
+    loads.from_tokens(ids, k, by_tokens, from_tokens);
     std::int64_t rows = 0;
     for (std::size_t r = 0; r < 4; ++r) {
       EXPECT_EQ(by_counts[r].rows, by_matrix[r].rows);
@@ -98,7 +98,7 @@ TEST(ExpertLoads, TokensReachDistinctRanksAndNodesOnceEach) {
   const std::vector<std::uint16_t> ids{0, 1, 2,   // ranks 0 1, node 0
                                        0, 4, 5,   // ranks 0 2, nodes 0 1
                                        5, 6, 7};  // ranks 2 3, node 1
-  loads.compute_from_tokens(ids, 3, out, exchange);
+  loads.from_tokens(ids, 3, out, exchange);
   EXPECT_EQ(exchange.rank_copies, (std::vector<std::int64_t>{2, 1, 2, 1}));
   EXPECT_EQ(exchange.node_copies, (std::vector<std::int64_t>{2, 2}));
   EXPECT_EQ(exchange.rows, (std::vector<std::int64_t>{3, 1, 3, 2}));
@@ -117,7 +117,7 @@ TEST(ExpertLoads, UniformTokensReachTheExpectedNumberOfNodes) {
     const std::size_t tokens = 20000;
     exchange.tokens[0] = tokens;
     std::vector<ExpertLoad> out(32);
-    loads.compute_from_tokens(random_ids(tokens, 8, 256), 8, out, exchange);
+    loads.from_tokens(random_ids(tokens, 8, 256), 8, out, exchange);
     const double mean = static_cast<double>(std::accumulate(exchange.node_copies.begin(), exchange.node_copies.end(),
                                                             std::int64_t{0})) /
                         static_cast<double>(tokens);
@@ -129,7 +129,7 @@ TEST(ExpertLoads, NodeCopiesAreRowsTimesTheRatioOfTheNodeAndAtMostAllTokens) {
   const ExpertLoads loads(linear_placement(8, 4, 0), {0, 0, 1, 1});
   std::vector<ExpertLoad> out(4);
   const std::vector<double> ratio(4, 0.9), node_ratio{0.5, 1.0};
-  loads.compute(Counts{10, 10, 10, 10, 50, 40, 30, 0}, 100, ratio, out);
+  loads.from_counts(Counts{10, 10, 10, 10, 50, 40, 30, 0}, 100, ratio, out);
   ExchangeCounts exchange = loads.exchange_counts();
   loads.fill_copies(out, node_ratio, exchange);
   EXPECT_EQ(exchange.node_copies, (std::vector<std::int64_t>{20, 100}));
