@@ -262,17 +262,34 @@ fs::path profile_folder() {
   return product_root() / "calibrate" / "profiles";
 }
 
-/// Kernel profiles of `gpu` in the product's folder, by file name.
-std::vector<fs::path> profiles_of(std::string_view gpu) {
-  std::vector<fs::path> found;
+struct Candidate {
+  fs::path file;
+  std::string provider;
+  bool same_gpu = false;
+};
+
+/// Kernel profiles that may serve `gpu`, by file name: those measured on it, else those of the same chip.
+std::vector<Candidate> profiles_of(std::string_view gpu) {
+  std::vector<fs::path> files;
   std::error_code error;
-  const std::string prefix = std::string(gpu) + "-";
   for (const fs::directory_entry& entry : fs::directory_iterator(profile_folder(), error)) {
-    const std::string file = entry.path().filename().string();
-    if (file.starts_with(prefix) && file.ends_with(".json")) found.push_back(entry.path());
+    if (entry.path().extension() == ".json") files.push_back(entry.path());
   }
-  std::sort(found.begin(), found.end());
-  return found;
+  std::sort(files.begin(), files.end());
+  std::vector<Candidate> own, related;
+  for (const fs::path& file : files) {
+    const nlohmann::ordered_json json = parse_json_file(file);
+    const JsonReader root(json, file.string());
+    if (!root.has("kind") || root.at("kind").string() != "kernels") continue;
+    const std::string provider = root.at("provider").string();
+    if (root.at("gpu").string() == gpu) own.push_back({file, provider, true});
+    if (const std::optional<JsonReader> others = root.find("also_for")) {
+      for (const JsonReader& other : others->elements()) {
+        if (other.string() == gpu) related.push_back({file, provider, false});
+      }
+    }
+  }
+  return own.empty() ? related : own;
 }
 
 }  // namespace
@@ -285,7 +302,8 @@ KernelProfile read_kernel_profile_file(const fs::path& path) {
   const JsonReader kind = root.at("kind");
   if (kind.string() != "kernels")
     kind.fail(fmt::format("expected a profile of \"kernels\", got \"{}\"", kind.string()));
-  constexpr std::array<std::string_view, 22> known{"format",
+  constexpr std::array<std::string_view, 23> known{"also_for",
+                                                   "format",
                                                    "kind",
                                                    "name",
                                                    "gpu",
@@ -318,6 +336,9 @@ KernelProfile read_kernel_profile_file(const fs::path& path) {
   if (const std::optional<JsonReader> notes = root.find("notes")) {
     for (const JsonReader& note : notes->elements()) profile.notes.push_back(note.string());
   }
+  if (const std::optional<JsonReader> others = root.find("also_for")) {
+    for (const JsonReader& gpu : others->elements()) profile.also_for.push_back(gpu.string());
+  }
   const JsonReader launch = root.at("launch");
   constexpr std::array<std::string_view, 3> launch_keys{"eager", "graph", "source"};
   launch.expect_only(launch_keys);
@@ -343,17 +364,23 @@ KernelProfileChoice select_kernel_profile(const std::string& calibration, std::s
                                           const fs::path& from) {
   KernelProfileChoice choice;
   if (calibration == "auto") {
-    const fs::path wanted = profile_folder() / fmt::format("{}-{}.json", gpu, name(engine));
-    const std::vector<fs::path> candidates = profiles_of(gpu);
-    if (std::find(candidates.begin(), candidates.end(), wanted) != candidates.end()) {
-      choice.file = wanted;
-      choice.reason = fmt::format("measured on {} with {}", gpu, name(engine));
-    } else if (!candidates.empty()) {
-      choice.file = candidates.front();
-      choice.reason = fmt::format("no profile of {} with {}; another provider's stands in", gpu, name(engine));
-    } else {
+    const fs::path expected = profile_folder() / fmt::format("{}-{}.json", gpu, name(engine));
+    std::error_code error;
+    // The usual case without opening every profile.
+    const std::vector<Candidate> candidates = fs::exists(expected, error)
+                                                  ? std::vector{Candidate{expected, std::string(name(engine)), true}}
+                                                  : profiles_of(gpu);
+    if (candidates.empty()) {
       choice.file = profile_folder() / "roofline.json";
       choice.reason = fmt::format("no measured profile of {}; stated efficiencies of its datasheet rates", gpu);
+    } else {
+      const auto same = std::find_if(candidates.begin(), candidates.end(),
+                                     [&](const Candidate& c) { return c.provider == name(engine); });
+      const Candidate& best = same != candidates.end() ? *same : candidates.front();
+      choice.file = best.file;
+      choice.reason = best.same_gpu ? fmt::format("measured on {}", gpu)
+                                    : fmt::format("no measured profile of {}; one of the same chip stands in", gpu);
+      if (same == candidates.end()) choice.reason += fmt::format(", {} for {}", best.provider, name(engine));
     }
   } else if (calibration == "roofline") {
     choice.file = profile_folder() / "roofline.json";

@@ -24,9 +24,9 @@ struct KernelProfileChoice {
   std::string reason;
 };
 
-/// The profile that `calibration` asks for: "auto" takes calibrate/profiles/<gpu>-<engine>.json, else the first by name
-/// of that GPU, else the roofline; "roofline"; or a file, tried in the folder `from`, the current one and the product's
-/// root. Throws ConfigError.
+/// The profile that `calibration` asks for: "auto" takes one measured on `gpu`, else one of the same chip (its
+/// `also_for`), of the engine's own kernels where there is one and else the first by file name, else the roofline;
+/// "roofline"; or a file, tried in the folder `from`, the current one and the product's root. Throws ConfigError.
 KernelProfileChoice select_kernel_profile(const std::string& calibration, std::string_view gpu, EnginePreset engine,
                                           const std::filesystem::path& from = {});
 

@@ -16,6 +16,7 @@ struct Tile {
 constexpr std::array<Tile, 7> kTiles{{{64, 64}, {64, 128}, {128, 64}, {128, 128}, {64, 256}, {128, 256}, {256, 128}}};
 constexpr std::array<std::int64_t, 5> kSplits{1, 2, 4, 8, 16};
 constexpr std::int64_t kDepth = 64;        // elements of k that a tile consumes at once
+constexpr std::int64_t kWidenedRows = 16;  // rows of a matrix instruction of weight-only kernels
 constexpr double kOutputBytes = 2;         // results are bf16
 constexpr std::int64_t kQueryRows = 128;   // rows of an attention tile
 constexpr std::int64_t kKeyBlock = 64;     // keys are padded to this
@@ -62,8 +63,22 @@ DataType compute_type(DataType weight, DataType activation) {
   return narrow(weight) && !narrow(activation) ? activation : weight;
 }
 
+const PNorm& KernelCost::norm(double p) {
+  for (const auto& [exponent, prepared] : norms_) {
+    if (exponent == p) return prepared;
+  }
+  return norms_.emplace_back(p, PNorm(p)).second;
+}
+
+PNorm KernelCost::prepared_norm(double p) const {
+  for (const auto& [exponent, prepared] : norms_) {
+    if (exponent == p) return prepared;
+  }
+  return PNorm(p);
+}
+
 template <class Section>
-KernelCost::AttentionTable KernelCost::prepare(const std::vector<Section>& sections) const {
+KernelCost::AttentionTable KernelCost::prepare(const std::vector<Section>& sections) {
   AttentionTable table;
   for (std::size_t cache = 0; cache < 2; ++cache) {
     for (std::size_t math = 0; math < 2; ++math) {
@@ -80,7 +95,7 @@ KernelCost::AttentionTable KernelCost::prepare(const std::vector<Section>& secti
                                       .head_dim = real(s.head_dim),
                                       .inverse_rate = 1 / (s.compute * matrix_peak(gpu_, s.math).value),
                                       .inverse_bandwidth = 1 / (s.memory * gpu_.memory_bandwidth.value),
-                                      .norm = PNorm(s.norm)});
+                                      .norm = norm(s.norm)});
       }
       MOESIM_CHECK(!table[cache][math].empty(), "profile {} has an empty attention family", profile_.name);
     }
@@ -104,7 +119,7 @@ const KernelCost::PreparedAttention& KernelCost::choose(const AttentionTable& ta
 }
 
 KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheState cache)
-    : gpu_(gpu), profile_(profile), cache_(cache), scan_norm_(profile.chunked_scan.norm) {
+    : gpu_(gpu), profile_(profile), cache_(cache), scan_norm_(norm(profile.chunked_scan.norm)) {
   MOESIM_CHECK(gpu.multiprocessors > 0 && gpu.memory_bandwidth.value > 0 && gpu.bf16.value > 0,
                "GPU {}: {} multiprocessors, {} B/s, {} FLOP/s in bf16", gpu.id, gpu.multiprocessors,
                gpu.memory_bandwidth.value, gpu.bf16.value);
@@ -116,7 +131,7 @@ KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheSt
                    .wave = {},
                    .inverse_bandwidth = 1 / (section.memory * gpu.memory_bandwidth.value),
                    .bandwidth_share = section.tiles_for_bandwidth / s,
-                   .norm = PNorm(section.norm)};
+                   .norm = norm(section.norm)};
     const double peak = matrix_peak(gpu_, section.math).value;
     for (std::size_t t = 0; t < kTiles.size(); ++t) {
       const double a = kTiles[t].rows, b = kTiles[t].columns;
@@ -129,6 +144,9 @@ KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheSt
   latent_decode_ = prepare(profile_.mla_decode);
   prefill_ = prepare(profile_.attention_prefill);
   latent_prefill_ = prepare(profile_.mla_prefill);
+  for (const MoeSection& section : profile_.moe) norm(section.norm);
+  for (const GroupedSection& section : profile_.grouped_masked) norm(section.norm);
+  for (const GroupedSection& section : profile_.grouped_contiguous) norm(section.norm);
 }
 
 double KernelCost::bandwidth(const CacheGain& gain, double working_set) const {
@@ -150,14 +168,18 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
     inverse_bandwidth /= cache_speed(section.cache, std::min(5.0, std::ceil(l2 / weights)) * weights, l2);
   }
   const std::int64_t processors = gpu_.multiprocessors;
+  // Kernels that widen their weights compute on 16 rows at a time where fewer than a tile's are there (Marlin).
+  const bool widened = bits_per_element(shape.weight) < 0.75 * bits_per_element(section.math);
+  const double rows = real(ceil_div(shape.m, kWidenedRows) * kWidenedRows);
   double best = INFINITY;
   for (std::size_t t = 0; t < kTiles.size(); ++t) {
+    const double wave = widened ? p.wave[t] * std::min(1.0, rows / kTiles[t].rows) : p.wave[t];
     const std::int64_t tiles = shape.batch * ceil_div(shape.m, kTiles[t].rows) * ceil_div(shape.n, kTiles[t].columns);
     for (const std::int64_t splits : kSplits) {
       // A split shorter than one step of k does nothing.
       if (splits > 1 && shape.k <= (splits - 1) * kDepth) break;
       const double depth = real(ceil_div(shape.k, splits * kDepth) * kDepth);
-      const double compute = real(ceil_div(tiles * splits, processors)) * p.wave[t] * depth;
+      const double compute = real(ceil_div(tiles * splits, processors)) * wave * depth;
       if (compute >= best) continue;
       const double partial = splits > 1 ? 8 * results * real(splits) : 0;
       const double share = std::min(1.0, p.bandwidth_share * real(tiles * splits));
@@ -277,7 +299,7 @@ MoeCost MoeCost::fused(const KernelCost& kernels, const MoeShape& shape) {
   const double peak = matrix_peak(gpu, s.math).value, bandwidth = gpu.memory_bandwidth.value;
   const double weight = bytes_per_element(shape.weight), activation = bytes_per_element(shape.activation);
 
-  MoeCost cost(s.norm);
+  MoeCost cost(kernels.prepared_norm(s.norm));
   cost.first_block_ = 0;
   cost.last_block_ = kMoeBlocks.size() - 1;
   const std::array<std::array<double, 2>, 2> products{{{matrices * inner, hidden}, {hidden, inner}}};
@@ -318,7 +340,7 @@ MoeCost MoeCost::grouped(const KernelCost& kernels, const MoeShape& shape, Group
   const double peak = matrix_peak(gpu, s.math).value, bandwidth = gpu.memory_bandwidth.value;
   const double weight = bytes_per_element(shape.weight), activation = bytes_per_element(shape.activation);
 
-  MoeCost cost(s.norm);
+  MoeCost cost(kernels.prepared_norm(s.norm));
   const auto* const block = std::find(kMoeBlocks.begin(), kMoeBlocks.end(), s.block);
   MOESIM_CHECK(block != kMoeBlocks.end(), "profile {}: grouped GEMM block {}", profile.name, s.block);
   cost.first_block_ = cost.last_block_ = static_cast<std::size_t>(block - kMoeBlocks.begin());

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "core/p_norm.h"
@@ -43,16 +44,17 @@ class KernelCost {
   KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheState cache = CacheState::evicted);
 
   /// fixed + min over tile a x b and split s of
-  ///     pn(ceil(nt s / S) 2ab ceil64(k / s) S / (P ec h / (h + h0)), (bytes + [s > 1] 8mns) / (em W min(1, cb nt s /
-  ///     S)))
-  ///     + [s > 1] split
+  ///     pn(ceil(nt s / S) 2ab ceil64(k / s) S / (P ec h / (h + h0)),
+  ///        (bytes + [s > 1] 8mns) / (em W min(1, cb nt s / S))) + [s > 1] split
   /// with nt = batch ceil(m / a) ceil(n / b) tiles and h = ab / (a + b). 16-bit activations with narrower weights
-  /// compute at the activations' rate and read the weights' bytes. Quantisation of the activations is not contained.
+  /// (weight-only quantisation) compute at the activations' rate, on 16 rows at a time, and read the weights' bytes.
+  /// Quantisation of the activations is not contained.
   Duration gemm(const GemmShape& shape) const;
 
-  /// fixed + ts max(0, 1 - u / S) + tu max(u / S, 1) + pn(cache bytes / (em W min(1, u ceil(keys / c) / S)),
-  /// padded flops / (ec P)), u = sequences x KV heads (latent: x ceil(query heads / 64)); the group of query heads is
-  /// padded to 16 (latent: 64), keys to 64. Assumes all sequences have the mean number of keys.
+  /// fixed + ts max(0, 1 - u / S) + tu max(u / S, 1)
+  ///     + pn(cache bytes / (em W min(1, u ceil(keys / c) / S)), padded flops / (ec P)),
+  /// u = sequences x KV heads (latent: x ceil(query heads / 64)); the group of query heads is padded to 16 (latent:
+  /// 64), keys to 64. Assumes all sequences have the mean number of keys.
   Duration decode_attention(const AttentionShape& shape, const DecodeWork& work) const;
 
   /// One varlen kernel over all sequences: fixed + min over {one head, one KV head's whole group a tile} of
@@ -79,6 +81,8 @@ class KernelCost {
   CacheState cache() const { return cache_; }
   /// Memory bandwidth in bytes per second for a kernel that works on `working_set` bytes.
   double bandwidth(const CacheGain& gain, double working_set) const;
+  /// The p-norm of one of the profile's exponents, prepared before.
+  PNorm prepared_norm(double p) const;
 
  private:
   struct PreparedGemm {
@@ -99,13 +103,16 @@ class KernelCost {
   using AttentionTable = std::array<std::array<std::vector<PreparedAttention>, 2>, 2>;
 
   template <class Section>
-  AttentionTable prepare(const std::vector<Section>& sections) const;
+  AttentionTable prepare(const std::vector<Section>& sections);
+  /// Prepares an exponent once; valid until the next call.
+  const PNorm& norm(double p);
   static const PreparedAttention& choose(const AttentionTable& table, const AttentionShape& shape);
 
   GpuSpec gpu_;
   KernelProfile profile_;
   CacheState cache_ = CacheState::evicted;
-  std::vector<PreparedGemm> gemms_;  // by data type
+  std::vector<std::pair<double, PNorm>> norms_;  // by exponent; before everything that copies from it
+  std::vector<PreparedGemm> gemms_;              // by data type
   AttentionTable decode_, latent_decode_, prefill_, latent_prefill_;
   PNorm scan_norm_;
 };
@@ -116,7 +123,7 @@ class MoeCost {
  public:
   /// The fused op of TP and all-gather backends: permute, both grouped GEMMs, activation, un-permute (its measured
   /// tables contain them):
-  ///     fixed + min over block b of sum over the GEMMs (N, K) = (gI, H), (I, H transposed) of
+  ///     fixed + min over block b of sum over the GEMMs (N, K) = (gI, H), (H, I) of
   ///       pn(2 rows N K (1 + S / (2 max(tiles, S))) / (P ec b / (b + b0)), A N K wb / (em W min(1, cb tiles / S)))
   ///     + X / (ea W) + te A + tr T topk / 1000
   /// rows padded to b (at least one full wave of tiles), A experts with rows, X the bytes of the passes between.
@@ -136,7 +143,7 @@ class MoeCost {
     double row = 0;                 // seconds to read and write one row
   };
 
-  explicit MoeCost(double norm) : norm_(norm) {}
+  explicit MoeCost(PNorm norm) : norm_(std::move(norm)) {}
 
   PNorm norm_;
   std::array<Gemm, 2> gemms_;

@@ -124,11 +124,12 @@ struct LaunchSection {
 };
 
 struct KernelProfile {
-  std::string name;      ///< h100_sxm-vllm
-  std::string gpu;       ///< id of the GPU measured; "any" for the roofline
-  std::string provider;  ///< vllm, sglang, trtllm, roofline
-  std::string date;      ///< of the fit, ISO 8601
-  std::string source;    ///< one line for the provenance of a result
+  std::string name;                   ///< h100_sxm-vllm
+  std::string gpu;                    ///< id of the GPU measured; "any" for the roofline
+  std::vector<std::string> also_for;  ///< GPUs of the same chip for which its relative efficiencies may stand in
+  std::string provider;               ///< vllm, sglang, trtllm, roofline
+  std::string date;                   ///< of the fit, ISO 8601
+  std::string source;                 ///< one line for the provenance of a result
   std::vector<std::string> notes;
   LaunchSection launch;
   /// By data type of the weights.

@@ -9,7 +9,8 @@
 
 namespace moesim {
 
-/// y[m, n] = x[m, k] w[k, n], `batch` times with different weights. Output bf16.
+/// y[m, n] = x[m, k] w[k, n], `batch` times with different weights. Output bf16. `activation` is the format that
+/// enters the matrix units: bf16 for weight-only quantisation, else the format to which the input is quantised.
 struct GemmShape {
   std::int64_t m = 0, n = 0, k = 0;
   DataType weight = DataType::bf16;
