@@ -130,8 +130,8 @@ std::optional<ThroughputWindow> steady_state(std::span<const RequestRecord> requ
   return window;
 }
 
-void summarize(RunResult& result, std::span<const std::pair<Duration, std::int64_t>> token_gaps, const Slo& slo) {
-  Distribution<std::int64_t> ttft, latency, gaps;
+void summarize(RunResult& result, Distribution<std::int64_t> token_gaps, const Slo& slo) {
+  Distribution<std::int64_t> ttft, latency;
   Distribution<double> tpot;
   Instant start = Instant::never();
   Instant end;
@@ -153,10 +153,9 @@ void summarize(RunResult& result, std::span<const std::pair<Duration, std::int64
     if (request.output_tokens > 1) tpot.add(request.tpot_seconds());
     if (meets(request, slo)) ++good;
   }
-  for (const auto& [gap, count] : token_gaps) gaps.add(gap.ps(), count);
   result.ttft_ms = latency_summary(ttft, picoseconds_to_milliseconds);
   result.e2el_ms = latency_summary(latency, picoseconds_to_milliseconds);
-  result.itl_ms = latency_summary(gaps, picoseconds_to_milliseconds);
+  result.itl_ms = latency_summary(token_gaps, picoseconds_to_milliseconds);
   result.tpot_ms = latency_summary(tpot, 1e3);
   if (result.tpot_ms.median > 0) result.interactivity_tokens_per_s_per_user = 1000 / result.tpot_ms.median;
   if (result.completed == 0) return;

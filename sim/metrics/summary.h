@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <utility>
 #include <vector>
 
 #include "core/statistics.h"
@@ -35,12 +34,12 @@ std::int64_t output_tokens_between(const RequestRecord& request, Instant from, I
 std::optional<ThroughputWindow> steady_state(std::span<const RequestRecord> requests);
 
 /// Fills counts, throughputs, latencies, goodput, steady state, per-GPU figures and cost of `result` from its
-/// `requests`, `gpus` and `gpu_hour_usd` and from the pooled inter-token latencies (duration, count):
+/// `requests`, `gpus` and `gpu_hour_usd` and from the pooled inter-token latencies (picoseconds):
 ///  - duration: first arrival to last token; throughputs over it, of finished requests only;
 ///  - TPOT = (latency - TTFT) / (output - 1), requests with one output token left out; ITL pooled over all gaps;
 ///  - peak output throughput: tokens of the busiest whole second since the first arrival;
 ///  - concurrent requests: most requests in flight during any part of one such second.
 /// Source of the definitions: vllm, benchmarks/serve.py.
-void summarize(RunResult& result, std::span<const std::pair<Duration, std::int64_t>> token_gaps, const Slo& slo);
+void summarize(RunResult& result, Distribution<std::int64_t> token_gaps, const Slo& slo);
 
 }  // namespace moesim

@@ -37,8 +37,9 @@ RunResult three_requests() {
 TEST(Summary, TakesTheDefinitionsOfVllm) {
   RunResult result = three_requests();
   result.gpu_hour_usd = 3.6;
-  const std::vector<std::pair<Duration, std::int64_t>> gaps = {{Duration::milliseconds(100), 10},
-                                                               {Duration::milliseconds(200), 5}};
+  Distribution<std::int64_t> gaps;
+  gaps.add(Duration::milliseconds(100).ps(), 10);
+  gaps.add(Duration::milliseconds(200).ps(), 5);
   summarize(result, gaps, {});
   EXPECT_EQ(result.completed, 3);
   EXPECT_EQ(result.failed, 0);

@@ -1,0 +1,76 @@
+#include "cli/simulate.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "metrics/binding.h"
+#include "metrics/summary.h"
+
+namespace moesim {
+
+Simulation simulate(const Scenario& scenario, const std::vector<Request>& requests, const ServingObserver& observer) {
+  const EngineSpec& engine = scenario.engine;
+  const ArrivalSpec& arrivals = scenario.workload.arrivals;
+  ServingOutcome outcome = run_serving({.model = scenario.model,
+                                        .gpu = scenario.gpu,
+                                        .cluster = scenario.cluster,
+                                        .kernels = scenario.kernels,
+                                        .collectives = scenario.collectives,
+                                        .engine = engine,
+                                        .routing = scenario.routing,
+                                        .arrivals = arrivals,
+                                        .requests = requests,
+                                        .seed = scenario.seed,
+                                        .strides = scenario.strides},
+                                       observer);
+  Simulation simulation;
+  simulation.interrupted = outcome.interrupted;
+  RunResult& result = simulation.result;
+  result.scenario_name = scenario.name;
+  result.model_name = scenario.model.name;
+  result.gpu_name = scenario.gpu.id;
+  result.gpus = engine.plan.world() * engine.replicas;
+  result.request_rate = arrivals.rate_per_second;
+  result.concurrency = arrivals.concurrency;
+  if (scenario.gpu_hour_usd > 0) result.gpu_hour_usd = scenario.gpu_hour_usd;
+  result.steps = outcome.steps;
+  if (outcome.steps > 0) {
+    result.mean_batch = static_cast<double>(outcome.step_sequences) / static_cast<double>(outcome.steps);
+  }
+  result.breakdown = outcome.breakdown;
+  result.experts = std::move(outcome.experts);
+  result.network = std::move(outcome.network);
+  result.memory = std::move(outcome.memory);
+  result.preemptions = outcome.preemptions;
+  result.step_samples = std::move(outcome.step_samples);
+  result.fingerprint = outcome.fingerprint;
+  result.provenance = scenario.provenance;
+  result.requests = std::move(outcome.requests);
+  summarize(result, std::move(outcome.token_gaps), scenario.slo);
+  if (result.duration_s > 0) {
+    for (std::size_t i = 0; i < kResources; ++i) result.busy[i] = outcome.busy_seconds[i] / result.duration_s;
+  }
+  const auto rejected = std::count_if(result.requests.begin(), result.requests.end(), [](const RequestRecord& request) {
+    return request.outcome == RequestOutcome::rejected;
+  });
+  if (rejected > 0) {
+    result.provenance.notes.push_back(fmt::format("{} of {} requests were refused: longer than {} tokens", rejected,
+                                                  result.requests.size(), engine.max_model_len));
+  }
+  result.explanations = what_binds(result);
+  return simulation;
+}
+
+std::string read_overrides(std::span<const std::string> words, std::vector<Override>& overrides) {
+  for (const std::string& word : words) {
+    const std::size_t equals = word.find('=');
+    if (equals == std::string::npos) {
+      return fmt::format("--set {}: expected POINTER=VALUE such as /engine/max_num_seqs=64", word);
+    }
+    overrides.push_back({word.substr(0, equals), word.substr(equals + 1)});
+  }
+  return {};
+}
+
+}  // namespace moesim
