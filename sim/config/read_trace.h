@@ -22,9 +22,12 @@ enum class TraceFormat { mooncake, azure, burstgpt, jsonl, csv };
 std::string_view name(TraceFormat format);
 std::optional<TraceFormat> trace_format_from_name(std::string_view name);
 
+/// By its first line; a file that looks like none of them is csv, whose reader says what is missing.
+TraceFormat recognised_trace_format(const std::filesystem::path& path);
+
 struct TraceOptions {
   TraceFormat format = TraceFormat::csv;
-  std::optional<std::string> time_unit;  ///< "s", "ms", "us" or "ns"; absent: the format's own
+  std::optional<std::string> time_unit = std::nullopt;  ///< "s", "ms", "us" or "ns"; absent: the format's own
   double speed = 1;                      ///< > 0; 2 replays twice as fast
   std::int64_t limit = 0;                ///< only the first rows of the file; 0: all
 };

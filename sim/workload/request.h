@@ -34,7 +34,7 @@ struct LengthSpec {
   double mean = 0;  ///< constant: the value
   double p99 = 0;
   std::int64_t low = 0, high = 0;         ///< uniform, inclusive
-  std::vector<std::int32_t> values;       ///< file: drawn with replacement
+  std::vector<std::int32_t> values = {};  ///< file: drawn with replacement
 };
 
 struct WorkloadSpec {
