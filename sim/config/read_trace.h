@@ -28,8 +28,8 @@ TraceFormat recognised_trace_format(const std::filesystem::path& path);
 struct TraceOptions {
   TraceFormat format = TraceFormat::csv;
   std::optional<std::string> time_unit = std::nullopt;  ///< "s", "ms", "us" or "ns"; absent: the format's own
-  double speed = 1;                      ///< > 0; 2 replays twice as fast
-  std::int64_t limit = 0;                ///< only the first rows of the file; 0: all
+  double speed = 1;                                     ///< > 0; 2 replays twice as fast
+  std::int64_t limit = 0;                               ///< only the first rows of the file; 0: all
 };
 
 struct Trace {

@@ -20,9 +20,9 @@ enum class ArrivalKind { poisson, gamma, constant, closed, batch, trace };
 
 struct ArrivalSpec {
   ArrivalKind kind = ArrivalKind::poisson;
-  double rate_per_second = 0;     ///< poisson, gamma, constant
-  double burstiness = 1;          ///< gamma shape; 1 = Poisson, smaller = burstier (vllm bench serve)
-  std::int32_t concurrency = 0;   ///< closed
+  double rate_per_second = 0;    ///< poisson, gamma, constant
+  double burstiness = 1;         ///< gamma shape; 1 = Poisson, smaller = burstier (vllm bench serve)
+  std::int32_t concurrency = 0;  ///< closed
 };
 
 enum class LengthKind { constant, uniform, lognormal, file };
@@ -41,7 +41,7 @@ struct WorkloadSpec {
   ArrivalSpec arrivals;
   LengthSpec input, output;
   std::int64_t requests = 0;
-  std::vector<Request> trace;  ///< kind == trace: already converted to seconds and scaled by `speed`
+  std::vector<Request> trace;      ///< kind == trace: already converted to seconds and scaled by `speed`
   std::vector<std::string> notes;  ///< what was assumed about a trace, for the output
 };
 
