@@ -66,7 +66,7 @@ bool names(const JsonReader& entry, const std::string& module) {
   if (pattern.size() > longest_pattern) entry.fail("expected a module name of at most 300 characters");
   if (pattern.starts_with("re:")) {
     try {
-      return std::regex_search(module, std::regex("^" + pattern.substr(3)), std::regex_constants::match_continuous);
+      return std::regex_search(module, std::regex(pattern.substr(3)), std::regex_constants::match_continuous);
     } catch (const std::regex_error&) {
       entry.fail("not a regular expression");
     }
