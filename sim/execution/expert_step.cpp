@@ -17,7 +17,8 @@ GpuGroup first_gpus(std::int32_t count) {
 TokenPayload token_payload(const ModelSpec& model, const ExecutionSpec& spec, MoeBackend backend) {
   const bool quantised = bits_per_element(spec.activation) < 16 &&
                          (backend == MoeBackend::deepep_high_throughput || backend == MoeBackend::deepep_low_latency ||
-                          backend == MoeBackend::flashinfer_nvlink || backend == MoeBackend::pplx);
+                          backend == MoeBackend::flashinfer_nvlink_one_sided ||
+                          backend == MoeBackend::flashinfer_nvlink_two_sided || backend == MoeBackend::pplx);
   const double element = quantised ? 1.0 + 4.0 / 128 : 2.0;
   return {Bytes::ceil(static_cast<double>(model.hidden) * element), Bytes{model.hidden * 2}};
 }
