@@ -52,25 +52,26 @@ struct Preparation {
 };
 
 /// LL and Simple of the ring family; `w` busbw bytes a byte of the collective.
-Lines ring_lines(const Preparation& p, const LinkLoads& loads, double w, double steps, double network_seconds) {
+Lines ring_lines(const Preparation& p, const LinkLoads& loads, double w, double steps, double network_steps) {
   const RingProtocols& ring = p.profile.ring;
-  const double base = ring.base.seconds() + network_seconds;
+  const double base = ring.base.seconds() + network_steps * p.profile.network.hop.seconds();
+  const double bulk_base = ring.base.seconds() + network_steps * p.profile.network.bulk_hop.seconds();
   return {{base + steps * ring.step.seconds(), w * p.slope(loads, ring.ll_share, p.profile.network.ll_share)},
-          {base + ring.simple_extra.seconds() + steps * ring.simple_step.seconds(),
+          {bulk_base + ring.simple_extra.seconds() + steps * ring.simple_step.seconds(),
            w * p.slope(loads, ring.simple_share, p.profile.network.share)}};
 }
 
 Lines all_reduce_lines(const Preparation& p) {
   const double ranks = p.ranks;
   const double w = 2 * (ranks - 1) / ranks;
-  const double network_seconds = 2 * log2_of(p.n()) * p.profile.network.hop.seconds();
+  const double network_steps = 2 * log2_of(p.n());
   const double between = p.nodes.nodes() == 2 ? 1 / p.profile.network.two_node_factor : 1;
   const LinkLoads loads = ring_loads(p.topology, p.nodes, between);
-  Lines lines = ring_lines(p, loads, w, 2 * (p.g() - 1), network_seconds);
+  Lines lines = ring_lines(p, loads, w, 2 * (p.g() - 1), network_steps);
   for (const DomainAllReduce& protocol : p.profile.domain_all_reduce) {
     if (p.nodes.smallest() < protocol.ranks) continue;
-    lines.push_back(
-        {protocol.latency.seconds() + network_seconds, w * p.slope(loads, protocol.share, p.profile.network.share)});
+    lines.push_back({protocol.latency.seconds() + network_steps * p.profile.network.bulk_hop.seconds(),
+                     w * p.slope(loads, protocol.share, p.profile.network.share)});
   }
   return lines;
 }
@@ -148,7 +149,7 @@ GroupCollectives::GroupCollectives(const Topology& topology, const CollectivePro
   const auto lines = [&](Collective kind) -> Lines& { return tables->by_kind[static_cast<std::size_t>(kind)]; };
   lines(Collective::all_reduce) = all_reduce_lines(p);
   const LinkLoads ring = ring_loads(topology, nodes, 1);
-  const double gather_hops = (p.n() - 1) * profile.network.hop.seconds();
+  const double gather_hops = p.n() - 1;
   const double gathered = (p.ranks - 1.0) / p.ranks;
   lines(Collective::all_gather) = ring_lines(p, ring, gathered, p.g() - 1, gather_hops);
   lines(Collective::reduce_scatter) = lines(Collective::all_gather);

@@ -24,7 +24,7 @@ std::string_view name(Collective kind);
 using GpuGroup = std::vector<GpuId>;
 
 /// Prepared once a group. With g GPUs in each of N nodes, a node being a scale-up domain (a machine, where that is
-/// larger), and h the latency of a network step, a protocol takes
+/// larger), and h the latency of a network step of the protocol, a protocol takes
 ///     t = alpha + max over links of bytes(link) / (share x line rate)
 /// and a collective the least over its protocols [communication-cost section 8]:
 ///   all_reduce      w = 2 (R - 1) / R s, alpha = base + 2 (g - 1) l + 2 log2(N) h; LL, Simple, reduction in the

@@ -46,7 +46,8 @@ struct LatencyAndShare {
 
 /// Between domains: `hop` for every step over the network; shares of the rate of NICs and fabric links.
 struct NetworkProtocols {
-  Duration hop;
+  Duration hop;         ///< of the low-latency protocol
+  Duration bulk_hop;    ///< of the others, which move chunks
   double share = 0;     ///< of the bulk protocol
   double ll_share = 0;  ///< of the low-latency protocol, which carries a flag with every word
   double all_to_all_share = 0;
@@ -97,7 +98,7 @@ struct CollectiveProfile {
   CustomAllReduce custom_all_reduce;
   LowLatencyExchange low_latency_dispatch, low_latency_combine;
   NormalExchange normal_dispatch, normal_combine;
-  std::int32_t normal_sms = 20;
+  std::int32_t normal_sms = 20;  ///< [deepep: Buffer.num_sms]
   NvlinkExchange two_sided_prepare, two_sided_dispatch, two_sided_combine, one_sided_dispatch, one_sided_combine;
 };
 

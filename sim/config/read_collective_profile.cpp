@@ -133,8 +133,9 @@ void read_exchange(const JsonReader& section, const LineRates& line, CollectiveP
 }
 
 NetworkProtocols read_network(const JsonReader& section, const LineRates& line, const ClusterSpec& cluster) {
-  expect_only(section, {"hop", "rate", "ll_rate", "all_to_all_rate", "two_node_factor", "transports"});
+  expect_only(section, {"hop", "bulk_hop", "rate", "ll_rate", "all_to_all_rate", "two_node_factor", "transports"});
   NetworkProtocols network{.hop = section.at("hop").duration(),
+                           .bulk_hop = section.at("bulk_hop").duration(),
                            .share = share(section, "rate", line.network),
                            .ll_share = share(section, "ll_rate", line.network),
                            .all_to_all_share = share(section, "all_to_all_rate", line.network),
@@ -142,7 +143,10 @@ NetworkProtocols read_network(const JsonReader& section, const LineRates& line, 
   for (const JsonReader& transport : section.at("transports").elements()) {
     expect_only(transport, {"name", "clusters", "hop"});
     for (const JsonReader& part : transport.at("clusters").elements()) {
-      if (cluster.name.find(part.string()) != std::string::npos) network.hop = transport.at("hop").duration();
+      if (cluster.name.find(part.string()) == std::string::npos) continue;
+      const Duration hop = transport.at("hop").duration();
+      network.bulk_hop += hop - network.hop;
+      network.hop = hop;
     }
   }
   return network;

@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <sstream>
 #include <tuple>
 
 #include "collectives/sample_clusters.h"
+#include "config/read_cluster.h"
+#include "config/read_gpu.h"
 
 namespace moesim {
 namespace {
@@ -114,13 +117,25 @@ TEST(Collectives, RenumberingTheGpusOfANodeChangesNothing) {
 
 /// All latencies of the profile times `factor`.
 CollectiveProfile scaled_latencies(CollectiveProfile profile, double factor) {
-  for (Duration* t : {&profile.ring.base, &profile.ring.step, &profile.ring.simple_extra, &profile.ring.simple_step,
-                      &profile.all_to_all.base, &profile.all_to_all.per_peer, &profile.all_to_all.simple_extra,
-                      &profile.send_recv.latency, &profile.network_send_recv.latency, &profile.network.hop,
-                      &profile.custom_all_reduce.one_shot_base, &profile.custom_all_reduce.one_shot_per_peer,
-                      &profile.custom_all_reduce.two_shot_base, &profile.custom_all_reduce.two_shot_per_peer,
-                      &profile.low_latency_dispatch.domain.latency, &profile.low_latency_dispatch.network.latency,
-                      &profile.low_latency_dispatch.per_log2_nodes, &profile.normal_dispatch.latency,
+  for (Duration* t : {&profile.ring.base,
+                      &profile.ring.step,
+                      &profile.ring.simple_extra,
+                      &profile.ring.simple_step,
+                      &profile.all_to_all.base,
+                      &profile.all_to_all.per_peer,
+                      &profile.all_to_all.simple_extra,
+                      &profile.send_recv.latency,
+                      &profile.network_send_recv.latency,
+                      &profile.network.hop,
+                      &profile.network.bulk_hop,
+                      &profile.custom_all_reduce.one_shot_base,
+                      &profile.custom_all_reduce.one_shot_per_peer,
+                      &profile.custom_all_reduce.two_shot_base,
+                      &profile.custom_all_reduce.two_shot_per_peer,
+                      &profile.low_latency_dispatch.domain.latency,
+                      &profile.low_latency_dispatch.network.latency,
+                      &profile.low_latency_dispatch.per_log2_nodes,
+                      &profile.normal_dispatch.latency,
                       &profile.normal_dispatch.per_log2_nodes}) {
     *t = Duration::from_seconds(t->seconds() * factor);
   }
@@ -257,6 +272,30 @@ TEST(CollectiveProfile, MeshRingsUseAllLinksOfAFullNode) {
               0.5e9 / 64e9 * 1e6, 1e-4);
 }
 
+TEST(CollectiveProfile, EveryShippedClusterHasTimesThatRiseWithBytes) {
+  const std::filesystem::path root = MOESIM_SOURCE_DIR;
+  std::size_t clusters = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(root / "topologies/cluster")) {
+    const ClusterSpec cluster = read_cluster_file(entry.path());
+    const GpuSpec gpu = read_gpu_file(root / "topologies/gpu" / (cluster.gpu + ".json"));
+    const CollectiveProfile profile = collective_profile_for(root / "calibrate/profiles", gpu, cluster);
+    const Topology topology(cluster);
+    const GpuGroup group = first_gpus(std::min(topology.gpu_count(), 16U));
+    ++clusters;
+    if (group.size() == 1) continue;
+    const GroupCollectives collectives(topology, profile, group);
+    for (const Collective kind : {Collective::all_reduce, Collective::all_gather, Collective::reduce_scatter,
+                                  Collective::all_to_all, Collective::send_recv}) {
+      const Duration small = collectives.time(kind, Bytes{1024}), large = collectives.time(kind, Bytes{1 << 30});
+      EXPECT_GT(small, Duration::microseconds(2)) << cluster.name << " " << name(kind);
+      EXPECT_LT(small, Duration::milliseconds(1)) << cluster.name << " " << name(kind);
+      EXPECT_GT(large, Duration::milliseconds(1)) << cluster.name << " " << name(kind);
+      EXPECT_LT(large, Duration::seconds(10)) << cluster.name << " " << name(kind);
+    }
+  }
+  EXPECT_GE(clusters, 12U);
+}
+
 struct Row {
   std::map<std::string, std::string> cells;
   const std::string& operator[](const std::string& key) const { return cells.at(key); }
@@ -355,6 +394,29 @@ TEST(Collectives, MeasuredCustomAllReducesAreMetWithinTenPercentInTheMedian) {
     }
     RecordProperty(std::string("custom_") + id, std::to_string(median(errors)));
     EXPECT_LE(median(errors), 0.10) << id;
+  }
+}
+
+TEST(Collectives, PublishedLogsOfSeveralNodesAreMetWithinAFifthInTheMedian) {
+  // all-reduce of H100 and B200 nodes with eight 400G NICs each, 8 B to 16 GiB; sites differ by as much.
+  const std::vector<Row> rows = read_rows(MOESIM_SHARED_DATA "/comm/nccl_tests_logs.csv");
+  if (rows.empty()) GTEST_SKIP() << "the table of published logs is not here";
+  for (const auto& [system, id, architecture, scale_up] : {std::tuple{"h100_vmw_ib", "h100_sxm", "hopper", 450.0},
+                                                           {"h100_aion_ib", "h100_sxm", "hopper", 450.0},
+                                                           {"lambda_b200", "b200_sxm", "blackwell", 900.0},
+                                                           {"gcp_a4_b200", "b200_sxm", "blackwell", 900.0}}) {
+    const ClusterSpec cluster = hgx(4, scale_up);
+    const Topology topology(cluster);
+    const CollectiveProfile profile = shipped_profile(cluster, id, architecture);
+    std::vector<double> errors;
+    for (const Row& row : rows) {
+      if (row["system"] != system || row["collective"] != "all_reduce" || row.number("bytes") < 8) continue;
+      const GroupCollectives group(topology, profile, first_gpus(static_cast<std::uint32_t>(row.number("ranks"))));
+      const double t = microseconds(group.time(Collective::all_reduce, Bytes{std::stoll(row["bytes"])}));
+      errors.push_back(std::abs(t / row.number("time_us") - 1));
+    }
+    RecordProperty(system, std::to_string(median(errors)));
+    EXPECT_LE(median(errors), 0.20) << system;
   }
 }
 

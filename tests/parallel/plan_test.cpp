@@ -73,9 +73,8 @@ TEST(Plan, KeyValueHeadsMayBeReplicatedButNotCut) {
 
 TEST(Plan, RemainderLayersGoToTheStagesBeforeTheLast) {
   const ModelSpec model = deepseek_v3();  // 61 layers
-  int next = 0;
+  int next = 0, stage = 0;
   for (const int count : {15, 15, 16, 15}) {
-    static int stage = 0;
     const LayerRange range = layers_of_stage(model, 4, stage++);
     EXPECT_EQ(range.first, next);
     EXPECT_EQ(range.count, count);
