@@ -105,12 +105,11 @@ void read_fabric(const JsonReader& object, ClusterSpec& cluster) {
 }  // namespace
 
 ClusterSpec with_nodes(ClusterSpec cluster, std::int64_t nodes, const JsonReader& where) {
-  const std::int64_t gpus = nodes * cluster.gpus_per_node;
-  if (nodes < 1 || gpus > most_gpus) {
+  if (nodes < 1 || nodes > most_gpus / cluster.gpus_per_node) {
     where.fail(fmt::format("expected 1 to {} nodes of {} GPUs, got {}", most_gpus / cluster.gpus_per_node,
                            cluster.gpus_per_node, nodes));
   }
-  if (nodes > 1 && gpus > cluster.scale_up_domain && cluster.fabric == FabricKind::none) {
+  if (nodes > 1 && nodes * cluster.gpus_per_node > cluster.scale_up_domain && cluster.fabric == FabricKind::none) {
     where.fail(fmt::format("{} nodes of {} have no network between them; add a section fabric", nodes, cluster.name),
                InputProblem::cannot_go_together);
   }

@@ -298,6 +298,7 @@ TEST(ClusterNodes, CanBeAnotherNumberWhereThereIsAFabric) {
   EXPECT_EQ(error_of([&] { with_nodes(shipped_cluster("dgx-h100"), 0, where); }),
             std::pair(std::string("chat.json: /nodes: expected 1 to 8192 nodes of 8 GPUs, got 0"), 4));
   EXPECT_EQ(error_of([&] { with_nodes(shipped_cluster("dgx-h100"), 8193, where); }).second, 4);
+  EXPECT_EQ(error_of([&] { with_nodes(shipped_cluster("dgx-h100"), INT64_MAX, where); }).second, 4);
 }
 
 TEST(ClusterErrors, SayWhereAndWhatWasExpected) {
