@@ -94,12 +94,14 @@ SectionOrigin read_origin(const JsonReader& section) {
 }
 
 GemmSection read_gemm(const JsonReader& r) {
-  constexpr std::array<std::string_view, 10> known{
-      "math", "fixed", "compute", "memory", "norm", "tile_half", "tiles_for_bandwidth", "split", "cache", "origin"};
+  constexpr std::array<std::string_view, 11> known{"math",   "batched_fixed", "fixed",     "compute",
+                                                   "memory", "norm",          "tile_half", "tiles_for_bandwidth",
+                                                   "split",  "cache",         "origin"};
   r.expect_only(known);
   GemmSection s;
   s.math = r.at("math").data_type();
   s.fixed = time(r.at("fixed"));
+  s.batched_fixed = time(r.at("batched_fixed"));
   s.tile_half = r.at("tile_half").number_in(0, 1e4);
   s.compute = ramped_efficiency(r, s.tile_half, kLargestTile);
   s.memory = efficiency(r.at("memory"));

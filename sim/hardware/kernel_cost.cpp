@@ -127,6 +127,7 @@ KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheSt
   gemms_.reserve(kDataTypes);
   for (const GemmSection& section : profile_.gemm) {
     PreparedGemm p{.fixed = section.fixed.seconds(),
+                   .batched_fixed = section.batched_fixed.seconds(),
                    .split = section.split.seconds(),
                    .wave = {},
                    .inverse_bandwidth = 1 / (section.memory * gpu.memory_bandwidth.value),
@@ -187,7 +188,7 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
       best = std::min(best, p.norm(compute, memory) + (splits > 1 ? p.split : 0));
     }
   }
-  return Duration::from_seconds(p.fixed + best);
+  return Duration::from_seconds((shape.batch > 1 ? p.batched_fixed : p.fixed) + best);
 }
 
 Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeWork& work) const {

@@ -86,10 +86,10 @@ class KernelCost {
 
  private:
   struct PreparedGemm {
-    double fixed, split;         // seconds
-    std::array<double, 7> wave;  // seconds of one wave and one element of k, by tile
-    double inverse_bandwidth;    // seconds a byte, all tiles in flight
-    double bandwidth_share;      // of the full bandwidth that one tile in flight draws
+    double fixed, batched_fixed, split;  // seconds
+    std::array<double, 7> wave;          // seconds of one wave and one element of k, by tile
+    double inverse_bandwidth;            // seconds a byte, all tiles in flight
+    double bandwidth_share;              // of the full bandwidth that one tile in flight draws
     PNorm norm;
   };
   struct PreparedAttention {

@@ -45,6 +45,7 @@ struct CacheGain {
 struct GemmSection {
   DataType math = DataType::bf16;
   Duration fixed;
+  Duration batched_fixed;          ///< instead, of a batch of products in one kernel
   double compute = 0, memory = 0;  ///< ec, em
   double norm = 1;                 ///< p of the p-norm that joins both
   double tile_half = 0;            ///< h0: harmonic tile size with half the efficiency

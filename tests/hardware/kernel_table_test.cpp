@@ -208,6 +208,31 @@ double latent_error(const KernelCost& kernels, const std::string& file, const st
   return report(file, std::move(errors));
 }
 
+/// The absorption products of MLA: a batch of one small product a head.
+double batched_error(const KernelCost& kernels, const std::string& file) {
+  const Table table(file);
+  std::vector<double> errors;
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    if (table.text(i, "dtype") != "bfloat16") continue;
+    const bool before = table.text(i, "op") == "mla_gen_pre";
+    const GemmShape shape{.m = table.count(i, "tokens"),
+                          .n = before ? 512 : 128,
+                          .k = before ? 128 : 512,
+                          .weight = DataType::bf16,
+                          .activation = DataType::bf16,
+                          .batch = table.count(i, "heads")};
+    if (shape.batch > 1) errors.push_back(error(kernels.gemm(shape), table.number(i, "latency_us")));
+  }
+  return report(file, std::move(errors));
+}
+
+TEST(KernelTables, BatchedProductsArePredicted) {
+  MOESIM_NEEDS_TABLES();
+  EXPECT_LT(batched_error(cost(testing::h100(), "h100_sxm-trtllm"), "mla_bmm_h100_sxm_trtllm-1.3.0rc20.csv"), 0.10);
+  EXPECT_LT(batched_error(cost(testing::b200(), "b200_sxm-trtllm"), "mla_bmm_b200_sxm_trtllm-1.3.0rc20.csv"), 0.09);
+  EXPECT_LT(batched_error(cost(testing::a100(), "a100_sxm-trtllm"), "mla_bmm_a100_sxm_trtllm-1.0.0.csv"), 0.15);
+}
+
 TEST(KernelTables, GemmOfH100IsPredicted) {
   MOESIM_NEEDS_TABLES();
   const KernelCost kernels = cost(testing::h100(), "h100_sxm-trtllm");
