@@ -54,6 +54,18 @@ class OperatorList {
   std::vector<Operator> operators_;
 };
 
+/// Projections of a sparse indexer: its queries (from the compressed query where there is one), its key and the weights
+/// of its heads. [DeepSeek-V3.2]
+void indexer_operators(OperatorList& list, const OperatorContext& c, const MixerSpec& mixer, std::int64_t tokens) {
+  if (mixer.index_top_k == 0) return;
+  const std::int64_t h = c.model->hidden;
+  const DataType w = c.formats.weights.attention;
+  list.gemm(
+      "indexer q",
+      {.m = tokens, .n = mixer.index_heads * mixer.index_dim, .k = mixer.q_rank > 0 ? mixer.q_rank : h, .weight = w});
+  list.gemm("indexer k and weights", {.m = tokens, .n = mixer.index_dim + mixer.index_heads, .k = h, .weight = w});
+}
+
 void latent_operators(OperatorList& list, const OperatorContext& c, const MixerSpec& mixer, std::int64_t tokens,
                       std::int64_t decode_tokens) {
   const std::int64_t h = c.model->hidden;
@@ -71,11 +83,7 @@ void latent_operators(OperatorList& list, const OperatorContext& c, const MixerS
     list.gemm("kv down-projection", {.m = tokens, .n = latent, .k = h, .weight = w});
     list.pass("latent norm", 2 * tokens * mixer.kv_rank * kActivationBytes);
   }
-  if (mixer.index_top_k > 0) {
-    const std::int64_t from = mixer.q_rank > 0 ? mixer.q_rank : h;
-    list.gemm("indexer q", {.m = tokens, .n = mixer.index_heads * mixer.index_dim, .k = from, .weight = w});
-    list.gemm("indexer k and weights", {.m = tokens, .n = mixer.index_dim + mixer.index_heads, .k = h, .weight = w});
-  }
+  indexer_operators(list, c, mixer, tokens);
   list.pass("rope", 2 * tokens * (heads + 1) * mixer.rope_dim * kActivationBytes);
   if (!c.fusion.rope_with_cache_write) {
     list.pass("kv write", tokens * latent * (kActivationBytes + 1));
@@ -168,6 +176,7 @@ std::vector<Operator> mixer_operators(const OperatorContext& context, const Mixe
       const DataType w = context.formats.weights.attention;
       list.quantise(tokens, h, w, context.fusion.quantize_with_norm);
       list.gemm("qkv projection", {.m = tokens, .n = q * (mixer.gated_output ? 2 : 1) + kv, .k = h, .weight = w});
+      indexer_operators(list, context, mixer, tokens);
       list.pass("rope", 2 * tokens * (q + kv_heads * mixer.key_dim) * kActivationBytes);
       if (!context.fusion.rope_with_cache_write) {
         list.pass("kv write", 2 * tokens * kv * kActivationBytes);
