@@ -4,7 +4,7 @@
 // The order is written down: by time; at equal times by priority, the lower first; then by sequence, the event that was
 // scheduled or rescheduled earlier first. It depends on the calls made and on nothing else.
 //
-// An 8-ary heap over (time, priority, sequence) as one 128-bit number. Each event knows its place, so that it can move
+// A 4-ary heap over (time, priority, sequence) as one 128-bit number. Each event knows its place, so that it can move
 // or leave. After `pop` the root stays open for the next `schedule`, the usual next call: one pass instead of two.
 
 #include <fmt/core.h>
@@ -123,7 +123,7 @@ class EventQueue {
   // 64 bits of time, 8 of priority, 56 of sequence.
   __extension__ typedef unsigned __int128 Rank;
   static constexpr unsigned sequence_bits = 56;
-  static constexpr std::size_t arity = 8;
+  static constexpr std::size_t arity = 4;
   static constexpr std::uint32_t nowhere = UINT32_MAX;
 
   struct Slot {
@@ -200,7 +200,7 @@ class EventQueue {
     put(place, rank, slot);
   }
 
-  /// The lowest rank among up to eight siblings, the first of them at `child`, and its place.
+  /// The lowest rank among up to four siblings, the first of them at `child`, and its place.
   std::pair<Rank, std::size_t> first_of(std::size_t child) const {
     const Rank* ranks = ranks_.data();
     std::size_t best = child;
@@ -219,7 +219,7 @@ class EventQueue {
     return {lowest, best};
   }
 
-  std::vector<Rank> ranks_;             // the heap: the children of i are 8 i + 1 to 8 i + 8
+  std::vector<Rank> ranks_;             // the heap: the children of i are 4 i + 1 to 4 i + 4
   std::vector<std::uint32_t> slot_of_;  // of each place of the heap
   std::vector<Slot> slots_;
   std::vector<std::uint32_t> free_;
