@@ -18,12 +18,12 @@ namespace moesim {
 enum class PopularityKind { uniform, zipf, lognormal, dirichlet, file };
 
 /// The law of expert popularity in a layer. Defaults: a mixed fleet is flat (the rank loads reported for a 16-rank
-/// Kimi deployment, max/mean 1.069, are those of Zipf 0.15 to 0.2 at random placement [vllm PR 50647]); one user or task
-/// is skewed (DeepSeek-V4-Flash, 31,841 choices: the busiest 8 to 64 of 256 experts follow Zipf 0.88 [colibri issue
-/// 864]).
+/// Kimi deployment, max/mean 1.069, are those of Zipf 0.15 to 0.2 at random placement [vllm PR 50647]); one user or
+/// task is skewed (DeepSeek-V4-Flash, 31,841 choices: the busiest 8 to 64 of 256 experts follow Zipf 0.88 [colibri
+/// issue 864]).
 struct PopularitySpec {
   PopularityKind kind = PopularityKind::zipf;
-  double exponent = 0.2;       ///< zipf: p_r ~ r^-exponent. 0.2 mixed traffic, 0.9 one user or task [routing-facts]
+  double exponent = 0.2;       ///< zipf: p_r ~ r^-exponent. 0.2 mixed traffic, 0.9 one user or task
   double sigma = 0.5;          ///< lognormal: standard deviation of log popularity
   double concentration = 1.0;  ///< dirichlet: common alpha; large = uniform
   /// file: one row a MoE layer of inclusion probabilities (sum = k) or of counts in proportion to them; one row for all
@@ -42,8 +42,8 @@ struct RoutingSpec {
 class Router {
  public:
   /// `layers`: number of MoE layers. Expert ids of a layer are permuted by the stream "routing/layer/<l>/permutation";
-  /// a table is taken by expert id as it is. Where the gate has groups, layers l and l + 8 have the same popularities in
-  /// the same groups ("routing/composition/<l mod 8>") with groups, and ids in each, permuted by the layer's stream:
+  /// a table is taken by expert id as it is. Where the gate has groups, layers l and l + 8 have the same popularities
+  /// in the same groups ("routing/composition/<l mod 8>") with groups, and ids in each, permuted by the layer's stream:
   /// the law of a group-limited gate takes a tenth of a second to find.
   Router(const MoeSpec& moe, std::int32_t layers, const RoutingSpec& spec, std::uint64_t seed);
   ~Router();
