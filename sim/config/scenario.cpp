@@ -15,6 +15,7 @@
 #include "config/read_collective_profile.h"
 #include "config/read_gpu.h"
 #include "config/read_model.h"
+#include "config/read_popularity.h"
 #include "config/read_profile.h"
 #include "config/read_trace.h"
 #include "config/scenario_fields.h"
@@ -277,20 +278,6 @@ void read_calibration(Reading& reading) {
 
 // --- load ---------------------------------------------------------------------------------------------------------
 
-/// A JSON array of rows, each with a number an expert.
-std::vector<std::vector<double>> read_popularity(const fs::path& file, std::int64_t experts) {
-  const ordered_json document = parse_json_file(file);
-  std::vector<std::vector<double>> table;
-  for (const JsonReader& row : JsonReader(document, file.string()).elements()) {
-    table.emplace_back();
-    for (const JsonReader& value : row.elements()) table.back().push_back(value.number_in(0, 1e18));
-    if (static_cast<std::int64_t>(table.back().size()) != experts) {
-      row.fail(fmt::format("has {} numbers; expected one an expert, {}", table.back().size(), experts));
-    }
-  }
-  return table;
-}
-
 void read_routing(Reading& reading) {
   RoutingSpec& routing = reading.scenario.routing;
   const auto field = reading.root.find("routing");
@@ -309,14 +296,11 @@ void read_routing(Reading& reading) {
   if (spec.kind != PopularityKind::file) return;
   const JsonReader name = popularity->at("file");
   const fs::path file = reading.file_of(name);
-  spec.table = read_popularity(file, reading.scenario.model.moe.experts);
-  reading.add_hash(file);
+  if (!reading.scenario.model.is_moe()) name.fail("the model has no experts", InputProblem::cannot_go_together);
   const auto moe_layers = std::count_if(reading.scenario.model.layers.begin(), reading.scenario.model.layers.end(),
                                         [](const LayerSpec& layer) { return layer.moe; });
-  if (spec.table.size() != 1 && static_cast<std::ptrdiff_t>(spec.table.size()) != moe_layers) {
-    name.fail(fmt::format("{} has {} rows; expected 1 or {}, a row a MoE layer", shown_path(file), spec.table.size(),
-                          moe_layers));
-  }
+  spec.table = read_popularity(file, reading.scenario.model.moe, moe_layers);
+  reading.add_hash(file);
 }
 
 LengthSpec read_lengths(Reading& reading, const JsonReader& field) {

@@ -126,7 +126,7 @@ constexpr ScenarioField fields[] = {
     {"/routing/popularity/file",
      FieldType::text,
      "",
-     "A row a MoE layer, or one for all, of inclusion probabilities or counts: a JSON array of arrays.",
+     "A row a MoE layer, or one for all, of inclusion probabilities or counts: JSON or CSV.",
      {},
      0,
      0,
