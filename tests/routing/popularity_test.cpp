@@ -34,7 +34,9 @@ TEST(RaceInclusion, SumsToTheDrawsAndIsTheirShareWhenEqual) {
     for (std::size_t k = 1; k <= 8; ++k) {
       const auto row = std::span(rows).subspan((k - 1) * 64, 64);
       EXPECT_NEAR(std::accumulate(row.begin(), row.end(), 0.0), static_cast<double>(k), 1e-7);
-      if (s == 0) EXPECT_NEAR(row[17], static_cast<double>(k) / 64, 1e-9);
+      if (s == 0) {
+        EXPECT_NEAR(row[17], static_cast<double>(k) / 64, 1e-9);
+      }
     }
   }
   // A race of everybody takes everybody.
