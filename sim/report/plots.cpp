@@ -51,21 +51,21 @@ std::string distribution_panel(Panel& panel, const char* colour, const std::stri
   };
   const double median = quantile(0.5);
   const double p99 = quantile(0.99);
-  const double top = std::max(p99 * 1.35, panel.seconds.back() <= p99 * 1.6 ? panel.seconds.back() * 1.05 : 0.0);
+  // Room for a label to the right of the 99th percentile; below one percent of the requests are cut off.
+  const double top = p99 * 1.45;
   const char* unit = milliseconds ? "ms" : "s";
   std::string commands = fmt::format("${} << EOD\n{}EOD\n", name, data);
   commands += fmt::format("set title {} font ',15'\n", gnuplot_text(panel.title));
   commands += fmt::format("set xlabel '{}'\n", unit);
-  commands += first ? "set ylabel 'requests (%)'\n" : "unset ylabel\n";
+  commands += first ? "set ylabel 'requests (%)' offset 1,0\n" : "unset ylabel\n";
   commands += "unset arrow\nunset label\n";
   if (top > 0) commands += fmt::format("set xrange [0:{:.6g}]\n", top);
   for (const auto& [value, height, label] : {std::tuple{median, 50, "median"}, std::tuple{p99, 99, "p99"}}) {
     commands +=
         fmt::format("set arrow from {0:.6g},0 to {0:.6g},{1} nohead linecolor '#999999' dashtype 2\n", value, height);
-    const bool right = value > top * 0.6;
-    commands += fmt::format("set label {} at {:.6g},{} {} offset character {},0 textcolor '#333333'\n",
+    commands += fmt::format("set label {} at {:.6g},{} left offset character 0.6,0 textcolor '#333333'\n",
                             gnuplot_text(fmt::format("{} {} {}", label, short_number(value), unit)), value,
-                            height == 50 ? 44 : 90, right ? "right" : "left", right ? -0.6 : 0.6);
+                            height == 50 ? 42 : 90);
   }
   commands += fmt::format("plot ${} using 1:2 with lines linewidth 2.5 linecolor '{}'\n", name, colour);
   return commands;
