@@ -31,7 +31,7 @@ constexpr OptionRow rows[] = {
 int run(const Arguments& arguments) {
   const bool quiet = arguments.has("quiet");
   std::vector<Scenario> scenarios;
-  for (const std::string& file : arguments.positionals) scenarios.push_back(read_scenario_file(file));
+  for (const std::string& file : arguments.positionals) scenarios.push_back(read_scenario_file(scenario_file(file)));
   // The workload, the limits and the seed of the first hold for all.
   const std::vector<Request> requests = generate_requests(scenarios[0].workload, scenarios[0].seed);
   for (std::size_t i = 1; i < scenarios.size(); ++i) {

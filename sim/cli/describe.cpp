@@ -110,7 +110,7 @@ int describe_scenario(const Arguments& arguments, const std::string& name) {
   if (const std::string problem = read_overrides(arguments.values("set"), overrides); !problem.empty()) {
     return fail(exit_usage, problem);
   }
-  const Scenario scenario = read_scenario_file(name, overrides);
+  const Scenario scenario = read_scenario_file(scenario_file(name), overrides);
   fmt::print("{}", arguments.has("json") ? scenario_json(scenario) : scenario_text(scenario));
   return exit_ok;
 }

@@ -112,7 +112,7 @@ int run(const Arguments& arguments) {
     return fail(exit_usage, "--trace-window needs --trace FILE");
   }
 
-  const Scenario scenario = read_scenario_file(arguments.positionals[0], overrides, seed);
+  const Scenario scenario = read_scenario_file(scenario_file(arguments.positionals[0]), overrides, seed);
   const std::vector<Request> requests = generate_requests(scenario.workload, scenario.seed);
   const bool quiet = arguments.has("quiet");
   watch_interrupts();

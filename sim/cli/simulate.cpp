@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "config/json_reader.h"
 #include "metrics/binding.h"
 #include "metrics/summary.h"
 
@@ -60,6 +61,11 @@ Simulation simulate(const Scenario& scenario, const std::vector<Request>& reques
   }
   result.explanations = what_binds(result);
   return simulation;
+}
+
+std::filesystem::path scenario_file(const std::string& name) {
+  const std::filesystem::path shipped = product_root() / name;
+  return !std::filesystem::exists(name) && std::filesystem::exists(shipped) ? shipped : std::filesystem::path(name);
 }
 
 std::string read_overrides(std::span<const std::string> words, std::vector<Override>& overrides) {

@@ -1,6 +1,7 @@
 #pragma once
 // From a scenario to its result.
 
+#include <filesystem>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,6 +19,9 @@ struct Simulation {
 
 /// Runs the scenario on these requests (`generate_requests` of its own workload, or of another one) and summarises.
 Simulation simulate(const Scenario& scenario, const std::vector<Request>& requests, const ServingObserver& observer);
+
+/// A scenario as named on the command line: where it is, else below the product's root.
+std::filesystem::path scenario_file(const std::string& name);
 
 /// `--set POINTER=VALUE` words as overrides; a word without '=' is returned as a problem in one line.
 std::string read_overrides(std::span<const std::string> words, std::vector<Override>& overrides);
