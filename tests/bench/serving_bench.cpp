@@ -9,6 +9,7 @@
 #include <string>
 
 #include "config/read_trace.h"
+#include "core/random.h"
 #include "support/serving_setup.h"
 
 namespace moesim {
