@@ -214,6 +214,15 @@ void read_engine(Reading& reading) {
                         small_integer(member(engine, "pipeline_parallel_size"), 1),
                         small_integer(member(engine, "data_parallel_size"), 1), experts);
   if (parallel && parallel->boolean() && !experts) reading.note("enable_expert_parallel: the model has no experts");
+  if (const auto size = member(engine, "expert_parallel_size"); size && scenario.model.is_moe()) {
+    const std::int64_t ranks = std::int64_t{spec.plan.tp} * spec.plan.dp;
+    if (ranks % size->integer() != 0) {
+      size->fail(fmt::format("{} does not divide the {} ranks of TP x DP", size->integer(), ranks),
+                 InputProblem::cannot_go_together);
+    }
+    spec.plan.ep = static_cast<std::int32_t>(size->integer());
+    spec.plan.etp = static_cast<std::int32_t>(ranks / size->integer());
+  }
   spec.replicas = small_integer(member(engine, "replicas"), 1);
   read_limits(reading, engine);
   spec.block_size = small_integer(member(engine, "block_size"), 16);
@@ -228,9 +237,8 @@ void read_engine(Reading& reading) {
   read_host(member(engine, "host"), spec.host);
   spec.fusion = default_fusions(spec.preset);
 
-  const bool exchanges = experts && spec.plan.dp_ranks_per_expert_group() > 1;
   const auto backend = member(engine, "all2all_backend");
-  if (exchanges || (scenario.model.is_moe() && spec.plan.dp_ranks_per_expert_group() > 1)) {
+  if (scenario.model.is_moe() && spec.plan.dp_ranks_per_expert_group() > 1) {
     spec.all2all_backend = MoeBackend::allgather_reducescatter;
     if (backend) {
       for (const MoeBackend known :

@@ -48,6 +48,15 @@ constexpr ScenarioField fields[] = {
      65536},
     {"/engine/enable_expert_parallel", FieldType::boolean, "false",
      "Whole experts on TP x DP ranks; false: every expert is cut over them."},
+    {"/engine/expert_parallel_size",
+     FieldType::integer,
+     "[TP x DP with enable_expert_parallel, else 1]",
+     "Ranks over which whole experts are spread; each expert is cut over the others. SGLang's --ep-size, "
+     "TensorRT-LLM's "
+     "moe_ep.",
+     {},
+     1,
+     65536},
     {"/engine/replicas", FieldType::integer, "1", "Independent copies of the engine.", {}, 1, 65536},
     {"/engine/max_num_seqs",
      FieldType::integer,

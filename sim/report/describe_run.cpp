@@ -49,6 +49,26 @@ std::string plan_text(const ParallelPlan& plan) {
   return fmt::format("pipeline {} x data {} x tensor {} = {} GPUs", plan.pp, plan.dp, plan.tp, plan.world());
 }
 
+/// A data-parallel rank of one stage and its GPUs: tensor fastest, then data, then pipeline, then replicas.
+struct RankRow {
+  std::int32_t replica, stage, data, first_gpu, last_gpu;
+};
+
+std::vector<RankRow> rank_rows(const EngineSpec& engine) {
+  std::vector<RankRow> rows;
+  const ParallelPlan& plan = engine.plan;
+  const std::int32_t width = plan.tp * plan.cp;
+  for (std::int32_t replica = 0; replica < engine.replicas; ++replica) {
+    for (std::int32_t stage = 0; stage < plan.pp; ++stage) {
+      for (std::int32_t data = 0; data < plan.dp; ++data) {
+        const std::int32_t first = replica * plan.world() + (stage * plan.dp + data) * width;
+        rows.push_back({replica, stage, data, first, first + width - 1});
+      }
+    }
+  }
+  return rows;
+}
+
 /// The first layer of each form: a dense one and a MoE one.
 std::vector<std::pair<std::string, const LayerSpec*>> layer_forms(const ModelSpec& model) {
   std::vector<std::pair<std::string, const LayerSpec*>> forms;
@@ -244,6 +264,15 @@ std::string scenario_json(const Scenario& scenario) {
                   {"edp", plan.edp},
                   {"ep", plan.ep},
                   {"etp", plan.etp}};
+  ordered_json ranks = ordered_json::array();
+  for (const RankRow& rank : rank_rows(engine)) {
+    ranks.push_back({{"replica", rank.replica},
+                     {"stage", rank.stage},
+                     {"data", rank.data},
+                     {"first_gpu", rank.first_gpu},
+                     {"last_gpu", rank.last_gpu}});
+  }
+  json["ranks"] = std::move(ranks);
   json["engine"] = {{"preset", name(engine.preset)},
                     {"max_num_seqs", engine.max_num_seqs},
                     {"max_num_batched_tokens", engine.max_num_batched_tokens},

@@ -98,6 +98,12 @@ ordered_json provenance_json(const Provenance& provenance) {
   return json;
 }
 
+/// From whole picoseconds, so that round times stay round.
+double tpot_ms(const RequestRecord& request) {
+  const auto gaps = static_cast<double>(request.output_tokens - 1);
+  return static_cast<double>((request.last_token - request.first_token).ps()) / gaps / 1e9;
+}
+
 std::string_view outcome_name(RequestOutcome outcome) {
   switch (outcome) {
     case RequestOutcome::finished:
@@ -210,7 +216,7 @@ std::string requests_csv(const RunResult& result) {
       fmt::format_to(std::back_inserter(csv), ",{},{},{},{},{},{},{}", seconds(request.queued),
                      seconds(request.scheduled), seconds(request.first_token), seconds(request.last_token),
                      exact_decimal(request.ttft().ps(), 9),
-                     request.output_tokens > 1 ? fmt::format("{}", request.tpot_seconds() * 1e3) : "",
+                     request.output_tokens > 1 ? fmt::format("{}", tpot_ms(request)) : "",
                      exact_decimal(request.latency().ps(), 9));
     } else {
       csv += ",,,,,,,";

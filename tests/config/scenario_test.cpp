@@ -162,6 +162,13 @@ TEST_F(ScenarioFile, GivesTheExchangeOnlyWhereSeveralRanksShareExperts) {
             "all2all_backend pplx is not used: no experts serve several data-parallel ranks");
 }
 
+TEST_F(ScenarioFile, CutsExpertsOverTheRanksThatDoNotSpreadThem) {
+  // TensorRT-LLM's moe_tp 2 x moe_ep 4 of 8 ranks.
+  EXPECT_EQ(read({{"/engine/expert_parallel_size", "4"}}).engine.plan, trtllm_plan(8, 1, 2, 4, false));
+  EXPECT_REFUSED(refusal({{"/engine/expert_parallel_size", "3"}}), 5,
+                 "DIR/s.json: /engine/expert_parallel_size: 3 does not divide the 8 ranks of TP x DP");
+}
+
 // --- the whole text of each error ---------------------------------------------------------------------------------
 
 TEST_F(ScenarioFile, NamesAMisspeltKeyAndTheOneMeant) {

@@ -1,0 +1,213 @@
+// The program from outside: exit codes, what goes where, whole error lines.
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "cli/command.h"
+#include "config/json_reader.h"
+
+namespace moesim {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Outcome {
+  int exit_code = -1;
+  std::string out, err;
+};
+
+class Program : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (std::string(MOESIM_BINARY).empty()) GTEST_SKIP() << "the program is not part of this build";
+    folder_ = fs::temp_directory_path() /
+              ("moesim-cli-" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    std::ofstream(folder_ / "s.json") << R"({
+      "model": "Mixtral-8x7B", "cluster": "dgx-h100", "engine": {"tensor_parallel_size": 8},
+      "workload": {"arrivals": {"kind": "poisson", "rate": "12 /s"},
+                   "input_tokens": {"kind": "constant", "mean": 100},
+                   "output_tokens": {"kind": "constant", "mean": 10}, "requests": 20}})";
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  /// Runs in the test's folder.
+  Outcome run(const std::string& arguments, const std::string& before = "") {
+    const std::string command =
+        "cd " + folder_.string() + " && " + before + " " + MOESIM_BINARY + " " + arguments + " >out.txt 2>err.txt";
+    const int status = std::system(command.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, text("out.txt"), text("err.txt")};
+  }
+  std::string text(const std::string& name) const {
+    std::ifstream in(folder_ / name);
+    std::stringstream all;
+    all << in.rdbuf();
+    return all.str();
+  }
+
+  fs::path folder_;
+};
+
+#define EXPECT_FAILURE(outcome, code, line)        \
+  do {                                             \
+    const Outcome got = outcome;                   \
+    EXPECT_EQ(got.exit_code, code);                \
+    EXPECT_EQ(got.err, std::string(line) + "\n");  \
+    EXPECT_EQ(got.out, "");                        \
+    EXPECT_FALSE(fs::exists(folder_ / "results")); \
+  } while (false)
+
+TEST_F(Program, PrintsTheBlockAndWritesItsFiles) {
+  const Outcome outcome = run("run s.json");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_TRUE(outcome.out.starts_with("============ Serving Benchmark Result ============\n")) << outcome.out;
+  EXPECT_NE(outcome.out.find("\nSuccessful requests:                     20        \n"), std::string::npos);
+  EXPECT_NE(outcome.err.find("s: 100 %\n"), std::string::npos);
+  EXPECT_EQ(outcome.err.find('\r'), std::string::npos);  // no animation without a terminal
+  const auto json = nlohmann::json::parse(text("results/s/result.json"));
+  EXPECT_EQ(json["completed"], 20);
+  EXPECT_EQ(json["total_output_tokens"], 200);
+  EXPECT_TRUE(text("results/s/requests.csv").starts_with("request_id,"));
+}
+
+TEST_F(Program, GivesTheSameBytesForTheSameSeed) {
+  const Outcome first = run("run s.json --json --quiet -o a");
+  const Outcome second = run("run s.json --json --quiet -o b --set /strides=true");
+  const Outcome other = run("run s.json --json --quiet -o c --seed 2");
+  EXPECT_EQ(first.exit_code, 0) << first.err;
+  EXPECT_EQ(first.err, "");
+  EXPECT_EQ(first.out, text("a/result.json"));
+  EXPECT_EQ(text("a/requests.csv"), text("b/requests.csv"));
+  EXPECT_NE(text("a/requests.csv"), text("c/requests.csv"));
+}
+
+TEST_F(Program, HelpsWithoutArguments) {
+  const Outcome outcome = run("");
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_NE(outcome.out.find("moesim run scenarios/quickstart.json"), std::string::npos);
+  EXPECT_EQ(outcome.out.find("sweep"), std::string::npos);  // not built: not listed
+  for (const Command* command : commands()) {
+    const Outcome help = run(std::string(command->name) + " --help");
+    EXPECT_EQ(help.exit_code, 0);
+    EXPECT_TRUE(help.out.starts_with("Example:  ")) << help.out;
+  }
+}
+
+TEST_F(Program, AnswersWrongUsageWithTwo) {
+  EXPECT_FAILURE(run("rn s.json"), 2, "moesim: unknown command rn; did you mean run?; see moesim --help");
+  EXPECT_FAILURE(run("sweep s.json"), 2, "moesim: sweep is not built yet");
+  EXPECT_FAILURE(run("plan"), 2, "moesim: plan is not built yet");
+  EXPECT_FAILURE(run("run s.json --quite"), 2,
+                 "moesim: run: unknown option --quite; did you mean --quiet?; see moesim run --help");
+  EXPECT_FAILURE(run("run"), 2, "moesim: run: SCENARIO is missing; see moesim run --help");
+  EXPECT_FAILURE(run("run s.json t.json"), 2, "moesim: run: unexpected argument t.json; see moesim run --help");
+  EXPECT_FAILURE(run("run s.json --seed two"), 2, "moesim: --seed two: expected a whole number");
+  EXPECT_FAILURE(run("run s.json --set x"), 2,
+                 "moesim: --set x: expected POINTER=VALUE such as /engine/max_num_seqs=64");
+  EXPECT_FAILURE(run("run s.json --replications 5"), 2,
+                 "moesim: run: --replications is not built yet; see moesim run --help");
+  EXPECT_FAILURE(
+      run("describe modle x"), 2,
+      "moesim: describe: expected one of model, gpu, cluster, scenario, trace, got modle; did you mean model?; "
+      "see moesim describe --help");
+  EXPECT_FAILURE(run("run s.json --set /mode=training"), 2,
+                 "moesim: --set: /mode: mode training is not built yet; leave it out");
+}
+
+TEST_F(Program, AnswersBadInputWithItsCode) {
+  EXPECT_FAILURE(run("run absent.json"), 3, "moesim: absent.json: no such file");
+  EXPECT_FAILURE(run("run s.json --set /engine/max_num_sqs=3"), 4,
+                 "moesim: --set: /engine/max_num_sqs: unknown field; did you mean /engine/max_num_seqs?");
+  EXPECT_FAILURE(run("run s.json --set /workload/arrivals/rate=12"), 4,
+                 "moesim: --set: /workload/arrivals/rate: expected a rate such as \"12 /s\", got 12");
+  EXPECT_FAILURE(run("run s.json --set /engine/replicas=3"), 5,
+                 "moesim: s.json: /engine: tensor 8 x pipeline 1 x data 1 x 3 replicas = 24 GPUs, but 1 node of NVIDIA "
+                 "DGX H100 have 8; set /nodes to 3");
+}
+
+TEST_F(Program, LeavesNothingHalfWrittenOfATraceWhoseEndIsGarbage) {
+  {
+    std::ofstream trace(folder_ / "t.csv");
+    trace << "arrival_s,input_tokens,output_tokens\n";
+    for (int i = 0; i < 1000; ++i) trace << i << ",10,2\n";
+    trace << "?!";
+  }
+  const Outcome outcome = run("run s.json --set /workload/trace=t.csv --set /workload/format=csv");
+  EXPECT_EQ(outcome.exit_code, 4);
+  EXPECT_TRUE(outcome.err.starts_with("moesim: t.csv:1002")) << outcome.err;
+  EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1);
+  EXPECT_FALSE(fs::exists(folder_ / "results"));
+}
+
+TEST_F(Program, WritesNothingWhenItIsInterrupted) {
+  // timeout forwards the signal and answers 124 itself when it had to send it.
+  const Outcome outcome = run("run s.json --quiet --set /workload/requests=3000000", "timeout -s INT 1.2");
+  EXPECT_TRUE(outcome.exit_code == 130 || outcome.exit_code == 124) << outcome.exit_code;
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_FALSE(fs::exists(folder_ / "results"));
+}
+
+TEST_F(Program, WritesATimelineOfTheWindow) {
+  const Outcome outcome = run("run s.json --quiet --trace t.json --trace-window 0s:100ms");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto json = nlohmann::json::parse(text("t.json"));
+  int bars = 0;
+  for (const auto& event : json["traceEvents"]) bars += event["ph"] == "X";
+  EXPECT_GT(bars, 100);
+  EXPECT_EQ(run("run s.json --trace-window 0s:1s").err, "moesim: --trace-window needs --trace FILE\n");
+}
+
+TEST_F(Program, ComparesOnTheRequestsOfTheFirst) {
+  std::ofstream(folder_ / "b.json") << text("s.json").replace(text("s.json").find("Mixtral-8x7B"), 12, "Llama-3-70B");
+  const Outcome outcome = run("compare s.json b.json --quiet");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("B against A: "), std::string::npos);
+  EXPECT_NE(outcome.out.find("a GPU reads "), std::string::npos);
+  EXPECT_EQ(nlohmann::json::parse(text("results/s-vs-b/compare.json"))["results"].size(), 2u);
+}
+
+TEST_F(Program, DescribesInTextAndJson) {
+  const auto model = nlohmann::json::parse(run("describe model Mixtral-8x7B --json").out);
+  EXPECT_EQ(model["kv_bytes_per_token"], 131072);  // 32 layers x 2 x 8 heads x 128 x 2 bytes
+  EXPECT_EQ(model["parameters"]["total"], 46702792704);
+  EXPECT_EQ(model["moe"]["experts"], 8);
+  const auto gpu = nlohmann::json::parse(run("describe gpu H100 --json").out);
+  EXPECT_EQ(gpu["id"], "h100_sxm");
+  const Outcome cluster = run("describe cluster dgx-h100 --nodes 2 --json --dot g.dot --graphml g.xml");
+  EXPECT_EQ(nlohmann::json::parse(cluster.out)["gpus"], 16);
+  EXPECT_NE(text("g.dot").find("graph"), std::string::npos);
+  EXPECT_NE(text("g.xml").find("graphml"), std::string::npos);
+  const auto scenario = nlohmann::json::parse(run("describe scenario s.json --json").out);
+  EXPECT_EQ(scenario["plan"]["tp"], 8);
+  EXPECT_GT(scenario["memory_per_gpu"]["kv_capacity_tokens"], 1000000);
+  std::ofstream(folder_ / "t.csv") << "arrival_s,input_tokens,output_tokens\n0,10,2\n1,30,4\n2,20,6\n";
+  const auto trace = nlohmann::json::parse(run("describe trace t.csv --json").out);
+  EXPECT_EQ(trace["requests"], 3);
+  EXPECT_EQ(trace["rate_per_s"], 1.0);
+  EXPECT_EQ(trace["input_tokens"]["mean"], 20.0);
+}
+
+TEST_F(Program, CompletesFromTheOptionTables) {
+  const Outcome bash = run("completion bash");
+  EXPECT_NE(bash.out.find("--trace-window"), std::string::npos);
+  EXPECT_EQ(bash.out.find("--replications"), std::string::npos);
+  std::ofstream(folder_ / "try.sh") << bash.out
+                                    << "COMP_WORDS=(moesim run --tr); COMP_CWORD=2; _moesim; echo ${COMPREPLY[@]}\n"
+                                       "COMP_WORDS=(moesim de); COMP_CWORD=1; _moesim; echo ${COMPREPLY[@]}\n"
+                                       "COMP_WORDS=(moesim describe c); COMP_CWORD=2; _moesim; echo ${COMPREPLY[@]}\n";
+  const std::string command = "cd " + folder_.string() + " && bash try.sh >out.txt 2>err.txt";
+  EXPECT_EQ(std::system(command.c_str()), 0) << text("err.txt");
+  EXPECT_EQ(text("out.txt"), "--trace --trace-window\ndescribe\ncluster\n");
+  EXPECT_NE(run("completion zsh").out.find("'--trace-window[part of the run in the timeline (0s\\:2s)]:FROM\\:TO:'"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace moesim
