@@ -22,7 +22,8 @@ std::string option_words(const Command& command) {
 
 std::string choice_words(const Command& command) {
   std::string words;
-  for (const PositionalRow& row : command.positionals) words += (words.empty() ? "" : " ") + std::string(row.choices);
+  for (const PositionalRow& row : command.positionals)
+    words.append(words.empty() ? "" : " ").append(std::string(row.choices));
   return words;
 }
 
@@ -41,7 +42,7 @@ std::string bash_script() {
   std::string names;
   std::string cases;
   for (const Command* command : commands()) {
-    names += (names.empty() ? "" : " ") + std::string(command->name);
+    names.append(names.empty() ? "" : " ").append(std::string(command->name));
     cases += fmt::format("    {})\n", command->name);
     const std::string files = value_pattern(*command, Completion::file);
     const std::string folders = value_pattern(*command, Completion::folder);

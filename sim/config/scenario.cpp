@@ -525,7 +525,10 @@ Scenario read_scenario_file(const fs::path& path, std::span<const Override> over
   scenario.provenance.tool_version = MOESIM_VERSION;
   reading.add_hash(path);
   for (const Override& override : overrides) {
-    reading.note(fmt::format("--set {}={}", override.pointer, override.value));
+    // A file's folder is not part of the experiment; its bytes are in the hashes.
+    std::error_code ignored;
+    const bool is_file = fs::is_regular_file(override.value, ignored);
+    reading.note(fmt::format("--set {}={}", override.pointer, is_file ? shown_path(override.value) : override.value));
   }
   const auto seed_field = root.find("seed");
   scenario.seed = seed ? *seed : seed_field ? static_cast<std::uint64_t>(seed_field->integer()) : 1;

@@ -271,7 +271,7 @@ void check_value(const JsonReader& value, const ScenarioField& field);
     field.fail(fmt::format("unknown field; did you mean {}?", fields[row].pointer));
   }
   std::string list;
-  for (const std::string& sibling : siblings) list += (list.empty() ? "" : ", ") + sibling;
+  for (const std::string& sibling : siblings) list.append(list.empty() ? "" : ", ").append(sibling);
   field.fail("unknown field; expected one of " + list);
 }
 
@@ -292,7 +292,7 @@ void check_members(const JsonReader& object, std::string_view pointer) {
     if (row->fallback.empty())
       object.fail("kind is missing; expected one of " + [&] {
         std::string list;
-        for (const std::string& word : words_of(row->choices)) list += (list.empty() ? "" : ", ") + word;
+        for (const std::string& word : words_of(row->choices)) list.append(list.empty() ? "" : ", ").append(word);
         return list;
       }());
     kind = ordered_json::parse(row->fallback).get<std::string>();
@@ -301,7 +301,7 @@ void check_members(const JsonReader& object, std::string_view pointer) {
     const ScenarioField* field = find_scenario_field(fmt::format("{}/{}", pointer, key));
     if (field->only_with.empty() || contains_word(field->only_with, kind)) continue;
     std::string list;
-    for (const std::string& word : words_of(field->only_with)) list += (list.empty() ? "" : " or ") + word;
+    for (const std::string& word : words_of(field->only_with)) list.append(list.empty() ? "" : " or ").append(word);
     object.at(key).fail(fmt::format("belongs to kind {}, but kind is {}", list, kind));
   }
 }
@@ -580,7 +580,8 @@ std::string scenario_reference() {
     std::string is(type_name(field.type));
     if (field.type == FieldType::choice) {
       is.clear();
-      for (const std::string& word : words_of(field.choices)) is += (is.empty() ? "`" : ", `") + word + "`";
+      for (const std::string& word : words_of(field.choices))
+        is.append(is.empty() ? "`" : ", `").append(word).append("`");
     }
     std::string fallback = field.fallback.empty() ? "must be given" : std::string(field.fallback);
     if (fallback.starts_with('[')) {

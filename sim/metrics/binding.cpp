@@ -81,8 +81,8 @@ std::vector<std::string> what_binds(const RunResult& result) {
     first += request.ttft().seconds();
   }
   if (first > 0 && waiting > 0.3 * first) {
-    lines.push_back(
-        fmt::format("admission: {:.0f} % of TTFT is waiting for a place in the batch", 100 * waiting / first));
+    lines.push_back(fmt::format("the queue: {:.0f} % of TTFT is waiting for a step to end and a place in the next",
+                                100 * waiting / first));
   }
   TimePart largest = TimePart::attention;
   for (std::size_t i = 0; i < kTimeParts; ++i) {

@@ -31,7 +31,7 @@ std::string own_row(std::string_view label, const std::string& text) {
 
 std::string joined(const std::vector<std::string>& pieces) {
   std::string line;
-  for (const std::string& piece : pieces) line += (line.empty() ? "" : ", ") + piece;
+  for (const std::string& piece : pieces) line.append(line.empty() ? "" : ", ").append(piece);
   return line;
 }
 
