@@ -74,21 +74,21 @@ std::int64_t output_tokens_between(const RequestRecord& request, Instant from, I
 std::optional<ThroughputWindow> steady_state(std::span<const RequestRecord> requests) {
   std::vector<Instant> ends;
   Instant first_arrival = Instant::never();
-  Instant last_arrival;
-  double latencies = 0;
+  Instant last_start;
+  double services = 0;
   for (const RequestRecord& request : requests) {
     if (request.outcome != RequestOutcome::finished) continue;
     ends.push_back(request.last_token);
     first_arrival = std::min(first_arrival, request.arrival);
-    last_arrival = std::max(last_arrival, request.arrival);
-    latencies += request.latency().seconds();
+    last_start = std::max(last_start, request.scheduled);
+    services += (request.last_token - request.scheduled).seconds();
   }
   constexpr std::size_t fewest = 20;
   if (ends.size() < fewest) return std::nullopt;
   std::sort(ends.begin(), ends.end());
-  const Duration mean_latency = Duration::from_seconds(latencies / static_cast<double>(ends.size()));
-  const Instant from = std::max(ends[ends.size() / 10], first_arrival + mean_latency);
-  const Instant to = last_arrival;
+  const Duration mean_service = Duration::from_seconds(services / static_cast<double>(ends.size()));
+  const Instant from = std::max(ends[ends.size() / 10], first_arrival + mean_service);
+  const Instant to = last_start;
   const auto inside = std::lower_bound(ends.begin(), ends.end(), to) - std::lower_bound(ends.begin(), ends.end(), from);
   if (to <= from || inside < static_cast<std::ptrdiff_t>(fewest)) return std::nullopt;
 

@@ -18,7 +18,7 @@ RequestRecord finished(std::int32_t input, std::int32_t output, Instant arrival,
   request.input_tokens = input;
   request.output_tokens = output;
   request.outcome = RequestOutcome::finished;
-  request.arrival = arrival;
+  request.arrival = request.scheduled = arrival;
   request.first_token = first;
   request.last_token = last;
   return request;
@@ -122,7 +122,21 @@ TEST(SteadyState, OfAConstantStreamIsItsRate) {
   EXPECT_LT(window->output_throughput_half_width.value(), 5);
 }
 
-TEST(SteadyState, IsAbsentWhenEverythingArrivesAtOnce) {
+TEST(SteadyState, UnderOverloadIsTheTimeInWhichTheEngineIsFull) {
+  // All arrive at once; one starts every 100 ms and takes 1 s for 20 tokens: 200 tokens/s from 1 s to the last start.
+  std::vector<RequestRecord> requests;
+  for (int i = 0; i < 400; ++i) {
+    requests.push_back(finished(7, 20, at(0), at(100 * i + 50), at(100 * i + 1000)));
+    requests.back().scheduled = at(100 * i);
+  }
+  const auto window = steady_state(requests);
+  ASSERT_TRUE(window.has_value());
+  EXPECT_DOUBLE_EQ(window->start_s, 5.0);
+  EXPECT_DOUBLE_EQ(window->end_s, 39.9);
+  EXPECT_NEAR(window->output_throughput, 200, 1);
+}
+
+TEST(SteadyState, IsAbsentWhenEverythingStartsAtOnce) {
   std::vector<RequestRecord> requests(100, finished(7, 20, at(0), at(50), at(1000)));
   EXPECT_FALSE(steady_state(requests).has_value());
 }
