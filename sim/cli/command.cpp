@@ -15,8 +15,8 @@ namespace options = boost::program_options;
 namespace {
 
 /// What contract.md names and nothing has built yet.
-constexpr std::string_view future_commands[] = {"validate", "validate", "sweep", "merge",  "plan",
-                                                "explain",  "predict",  "fit",   "import", "report"};
+constexpr std::string_view future_commands[] = {"sweep",   "merge", "plan",   "explain",
+                                                "predict", "fit",   "import", "report"};
 
 std::vector<std::string> words_of(std::string_view text) {
   std::vector<std::string> words;
@@ -71,7 +71,7 @@ std::string positional_problem(const Command& command, const std::vector<std::st
       const std::vector<std::string> choices = words_of(row.choices);
       if (!choices.empty() && std::find(choices.begin(), choices.end(), given[at]) == choices.end()) {
         std::string list;
-        for (const std::string& choice : choices) list += (list.empty() ? "" : ", ") + choice;
+        for (const std::string& choice : choices) list.append(list.empty() ? "" : ", ").append(choice);
         return fmt::format("{}: expected one of {}, got {}{}", command.name, list, given[at],
                            did_you_mean(given[at], choices));
       }
@@ -87,7 +87,7 @@ std::string positional_problem(const Command& command, const std::vector<std::st
 }  // namespace
 
 std::vector<const Command*> commands() {
-  return {&run_command(), &compare_command(), &describe_command(), &completion_command()};
+  return {&run_command(), &compare_command(), &describe_command(), &validate_command(), &completion_command()};
 }
 
 std::variant<Arguments, std::string> parse_arguments(const Command& command, std::span<const std::string> words) {

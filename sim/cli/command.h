@@ -61,6 +61,7 @@ struct Command {
 const Command& run_command();
 const Command& compare_command();
 const Command& describe_command();
+const Command& validate_command();
 const Command& completion_command();
 /// In the order in which help lists them.
 std::vector<const Command*> commands();

@@ -1,0 +1,74 @@
+// moesim validate: every row of a table of measured results is simulated and compared with its measurement.
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <thread>
+
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "report/output_file.h"
+#include "report/validation_text.h"
+#include "study/validate.h"
+
+namespace moesim {
+
+namespace {
+
+constexpr PositionalRow positionals[] = {{.name = "TABLE.csv"}};
+constexpr OptionRow rows[] = {
+    {.name = "models",
+     .value = "DIR",
+     .meaning = "a folder of further model files, matched by name",
+     .completion = Completion::folder},
+    {.name = "json", .meaning = "print one object instead of the table"},
+    {.name = "csv", .value = "FILE", .meaning = "write every prediction to a file", .completion = Completion::file},
+    {.name = "jobs", .letter = 'j', .value = "N", .meaning = "rows at a time (as many as there are processors)"},
+    {.name = "quiet", .letter = 'q', .meaning = "no progress on stderr"},
+};
+
+int run(const Arguments& arguments) {
+  int jobs = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  if (arguments.has("jobs")) {
+    const std::string text = arguments.value("jobs");
+    char* end = nullptr;
+    const long value = std::strtol(text.c_str(), &end, 10);
+    if (text.empty() || *end != 0 || value < 1 || value > 1024) {
+      return fail(exit_usage, fmt::format("--jobs {}: expected a whole number from 1 to 1024", text));
+    }
+    jobs = static_cast<int>(value);
+  }
+  const std::string table = arguments.positionals[0];
+  const std::vector<ServingRow> measured = read_serving_table(table);
+  ValidationSources sources(arguments.value("models"));
+  watch_interrupts();
+  ValidationResult result;
+  {
+    Progress progress(table, arguments.has("quiet") ? Progress::Style::none : Progress::style_of_stderr());
+    result = validate(measured, sources, jobs,
+                      {.update = [&progress](std::int64_t done, std::int64_t total) { progress.update(done, total); },
+                       .interrupted = interrupted});
+  }
+  if (interrupted()) return fail(exit_interrupted, "interrupted; nothing was written");
+  if (arguments.has("csv")) {
+    const std::string problem = write_file_atomically(arguments.value("csv"), validation_csv(result));
+    if (!problem.empty()) return fail(exit_missing, problem);
+  }
+  fmt::print("{}", arguments.has("json") ? validation_json(result) : validation_table(result));
+  return exit_ok;
+}
+
+}  // namespace
+
+const Command& validate_command() {
+  static const Command command = {.name = "validate",
+                                  .summary = "Simulates every row of a table of measured results; prints the error.",
+                                  .example = "moesim validate serving.csv --csv predictions.csv",
+                                  .positionals = positionals,
+                                  .options = rows,
+                                  .run = run};
+  return command;
+}
+
+}  // namespace moesim
