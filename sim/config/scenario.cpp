@@ -460,18 +460,12 @@ void check_limits(Reading& reading) {
            fmt::format("{} tokens a step cannot hold {} sequences; expected at least max_num_seqs",
                        engine.max_num_batched_tokens, engine.max_num_seqs));
   }
-  MemoryLimits limits;
-  limits.gpu_memory_utilization = engine.gpu_memory_utilization;
-  limits.max_batched_tokens = engine.max_num_batched_tokens;
-  limits.max_sequences = engine.max_num_seqs;
-  limits.redundant_experts = engine.num_redundant_experts;
-  limits.cache = engine.kv_cache;
-  limits.cuda_graphs = engine.cuda_graphs;
+  const MemoryLimits limits = memory_limits(scenario.model, scenario.cluster, engine);
   if (const std::string advice = fit_advice(scenario.model, engine.plan, scenario.gpu, limits, engine.block_size);
       !advice.empty()) {
     refuse(reading, "/engine", scenario.model.name + " does not fit: " + advice);
   }
-  const PoolMemory memory = pool_memory(scenario.model, scenario.gpu, engine);
+  const PoolMemory memory = pool_memory(scenario.model, scenario.gpu, scenario.cluster, engine);
   const bool length_given = member(reading.root.find("engine"), "max_model_len").has_value();
   const std::int64_t pool = memory.cache_capacity_tokens;
   if (pool > 0 && (engine.max_model_len == 0 || engine.max_model_len > pool)) {

@@ -3,12 +3,19 @@
 #include <algorithm>
 #include <numeric>
 
+#include "collectives/link_loads.h"
+
 namespace moesim {
 namespace {
 
-GpuGroup first_gpus(std::int32_t count) {
+/// The GPUs that exchange tokens: without expert parallelism one of each data-parallel rank (each holds a slice of all
+/// experts), else all that share experts.
+GpuGroup exchange_group(const ParallelPlan& plan) {
   GpuGroup group;
-  for (std::int32_t i = 0; i < count; ++i) group.push_back(GpuId{static_cast<std::uint32_t>(i)});
+  const bool slices_only = plan.ep == 1;
+  const std::int32_t members = slices_only ? plan.etp / (plan.tp * plan.cp) : plan.ep * plan.etp;
+  const std::int32_t stride = slices_only ? plan.tp * plan.cp : 1;
+  for (std::int32_t i = 0; i < members; ++i) group.push_back(GpuId{static_cast<std::uint32_t>(i * stride)});
   return group;
 }
 
@@ -30,19 +37,23 @@ ExpertStep::ExpertStep(const ModelSpec& model, const KernelCost& kernels, const 
                        std::int32_t moe_layers)
     : router_(router), spec_(spec), top_k_(model.moe.top_k) {
   const ParallelPlan& plan = spec.plan;
-  const std::int32_t group_ranks = plan.ep * plan.etp;
-  const GpuGroup group = first_gpus(group_ranks);
-  std::vector<std::uint32_t> node_of_rank;
-  for (std::int32_t r = 0; r < plan.ep; ++r) {
-    node_of_rank.push_back(topology.node_of(group[static_cast<std::size_t>(r * plan.etp)]).value);
+  const bool exchanged = plan.dp > 1 && plan.dp_ranks_per_expert_group() > 1;
+  const MoeBackend backend = !exchanged                                         ? MoeBackend::none
+                             : plan.ep == 1 || spec.backend == MoeBackend::none ? MoeBackend::allgather_reducescatter
+                                                                                : spec.backend;
+  const GpuGroup group = exchanged ? exchange_group(plan) : GpuGroup{GpuId{0}};
+  std::vector<std::uint32_t> node_of_rank(static_cast<std::size_t>(plan.ep));
+  if (exchanged && plan.ep > 1) {
+    const GroupNodes nodes = group_nodes(topology, group);
+    for (std::size_t r = 0; r < node_of_rank.size(); ++r) {
+      node_of_rank[r] = nodes.node_of_rank[r * static_cast<std::size_t>(plan.etp)];
+    }
   }
   const ExpertPlacement placement = linear_placement(model.moe.experts, plan.ep, spec.redundant_experts);
   rank_of_expert_ = rank_of_experts(placement);
   loads_.emplace(placement, node_of_rank);
   node_of_expert_ = loads_->node_of_experts();
 
-  const bool exchanged = plan.dp > 1 && plan.dp_ranks_per_expert_group() > 1;
-  const MoeBackend backend = exchanged ? spec.backend : MoeBackend::none;
   MoeShape shape;
   shape.hidden = model.hidden;
   shape.intermediate = std::max<std::int64_t>(1, model.moe.width / plan.etp);
@@ -59,14 +70,20 @@ ExpertStep::ExpertStep(const ModelSpec& model, const KernelCost& kernels, const 
   } else {
     moe_cost_.emplace(MoeCost::fused(kernels, shape));
   }
-  if (exchanged) exchange_.emplace(topology, collectives, group, backend, token_payload(model, spec, backend));
+  if (exchanged) {
+    const TokenPayload payload = token_payload(model, spec, backend);
+    quantised_dispatch_ = payload.dispatch < payload.combine;
+    exchange_.emplace(topology, collectives, group, backend, payload);
+  }
 
   rank_ratio_.resize(static_cast<std::size_t>(moe_layers));
   node_ratio_.resize(static_cast<std::size_t>(moe_layers));
   counts_.resize(static_cast<std::size_t>(model.moe.experts));
   loads_by_rank_.resize(loads_->ranks());
   counts_of_exchange_ = loads_->exchange_counts();
-  tokens_.resize(static_cast<std::size_t>(group_ranks));
+  // Without sources no pairs: every source sends to a rank in proportion to its tokens.
+  if (spec.resolution == RoutingResolution::counts) counts_of_exchange_.pair_rows.clear();
+  tokens_.resize(exchanged ? group.size() : 1);
   rows_.resize(tokens_.size());
   copies_.resize(tokens_.size());
   if (spec.resolution == RoutingResolution::matrix) matrix_.resize(loads_->ranks() * counts_.size());
@@ -92,19 +109,18 @@ ExpertTimes ExpertStep::time(std::int32_t layer, std::span<const RankBatch> rank
 void ExpertStep::split_tokens(std::span<const RankBatch> ranks) {
   // TP ranks of one DP rank send a slice each; the slices differ by one token at most.
   const std::size_t slices = std::max<std::size_t>(1, tokens_.size() / ranks.size());
+  const auto n = static_cast<std::int64_t>(slices);
   std::fill(tokens_.begin(), tokens_.end(), 0);
-  for (std::size_t r = 0; r < ranks.size(); ++r) {
-    const auto n = static_cast<std::int64_t>(slices);
-    for (std::int64_t i = 0; i < n && r * slices + static_cast<std::size_t>(i) < tokens_.size(); ++i) {
-      tokens_[r * slices + static_cast<std::size_t>(i)] = ranks[r].tokens * (i + 1) / n - ranks[r].tokens * i / n;
-    }
+  for (std::size_t i = 0; i < std::max(tokens_.size(), ranks.size()); ++i) {
+    const std::size_t to = std::min(i, tokens_.size() - 1);
+    const auto k = static_cast<std::int64_t>(i % slices);
+    const std::int64_t tokens = ranks[std::min(i / slices, ranks.size() - 1)].tokens;
+    tokens_[to] += tokens * (k + 1) / n - tokens * k / n;
   }
-  // Ranks of the placement hold etp GPUs each.
-  const auto etp = static_cast<std::size_t>(spec_.plan.etp);
-  for (std::size_t r = 0; r < counts_of_exchange_.tokens.size(); ++r) {
-    const auto* first = tokens_.data() + r * etp;
-    counts_of_exchange_.tokens[r] = std::accumulate(first, first + etp, std::int64_t{0});
-  }
+  // Ranks of the placement hold several GPUs of the group where experts are split by expert TP.
+  std::vector<std::int64_t>& sources = counts_of_exchange_.tokens;
+  std::fill(sources.begin(), sources.end(), 0);
+  for (std::size_t i = 0; i < tokens_.size(); ++i) sources[i * sources.size() / tokens_.size()] += tokens_[i];
 }
 
 void ExpertStep::find_ratios(std::int32_t layer) {
@@ -146,13 +162,10 @@ void ExpertStep::draw(std::int32_t layer, std::span<const RankBatch> ranks, std:
 
 RoutedTraffic ExpertStep::traffic() {
   const ExchangeCounts& c = counts_of_exchange_;
-  const auto etp = static_cast<std::size_t>(spec_.plan.etp);
-  if (etp == 1) {
-    return {c.tokens, c.rows, c.rank_copies, c.node_copies, c.pair_rows};
-  }
+  if (tokens_.size() == c.tokens.size()) return {c.tokens, c.rows, c.rank_copies, c.node_copies, c.pair_rows};
   for (std::size_t i = 0; i < tokens_.size(); ++i) {
-    rows_[i] = c.rows[i / etp];
-    copies_[i] = c.rank_copies[i / etp];
+    rows_[i] = c.rows[i * c.rows.size() / tokens_.size()];
+    copies_[i] = c.rank_copies[i * c.rows.size() / tokens_.size()];
   }
   return {tokens_, rows_, copies_, c.node_copies, {}};
 }

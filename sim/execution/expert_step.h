@@ -26,13 +26,15 @@ struct ExpertTimes {
 
 class ExpertStep {
  public:
-  /// `router` and `kernels` stay valid while the object lives. `gpus`: those of the pipeline stage, in rank order.
+  /// `router` and `kernels` stay valid while the object lives. Rank r of the first stage is GPU r.
   ExpertStep(const ModelSpec& model, const KernelCost& kernels, const Topology& topology,
              const CollectiveProfile& collectives, const ExecutionSpec& spec, const Router& router,
              std::int32_t moe_layers);
 
   /// Tokens leave their rank for experts of other DP ranks (DP > 1).
   bool exchanges() const { return exchange_.has_value(); }
+  /// Rows are quantised before they leave.
+  bool quantised_dispatch() const { return quantised_dispatch_; }
 
   /// `layer`: index among the MoE layers; `draw` names the step.
   ExpertTimes time(std::int32_t layer, std::span<const RankBatch> ranks, std::uint64_t draw);
@@ -51,6 +53,7 @@ class ExpertStep {
   const Router& router_;
   ExecutionSpec spec_;
   std::int64_t top_k_;
+  bool quantised_dispatch_ = false;
   std::optional<ExpertLoads> loads_;
   std::optional<MoeCost> moe_cost_;
   std::optional<MoeExchange> exchange_;

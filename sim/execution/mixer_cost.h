@@ -23,13 +23,14 @@ class MixerCost {
  private:
   Duration token_time(std::int64_t tokens, std::int64_t decode_tokens);
   Duration context_time(const RankBatch& batch);
-  Duration indexer_time(std::int64_t queries, std::int64_t keys_each) const;
+  Duration indexer_time(std::int64_t queries, std::int64_t keys, std::int64_t sequences) const;
 
   const OperatorContext& context_;
   const KernelCost& kernels_;
   std::size_t index_;
   const MixerSpec& mixer_;
   AttentionShape shape_, expanded_;
+  RecurrentShape recurrent_;
   TokenTable tokens_, absorbed_;
   std::vector<PrefillWork> work_;
 };

@@ -12,6 +12,7 @@
 #include "execution/expert_step.h"
 #include "execution/mixer_cost.h"
 #include "execution/operator_time.h"
+#include "parallel/cuda_graphs.h"
 
 namespace moesim {
 namespace {
@@ -68,13 +69,6 @@ struct LayerClass {
 
 }  // namespace
 
-std::int64_t graph_tokens(std::int64_t tokens) {
-  if (tokens <= 2) return std::max<std::int64_t>(tokens, 1);
-  if (tokens <= 4) return 4;
-  const std::int64_t step = tokens <= 256 ? 8 : 16;
-  return (tokens + step - 1) / step * step;
-}
-
 struct StepCost::State {
   const ModelSpec& model;
   const KernelCost& kernels;
@@ -89,8 +83,10 @@ struct StepCost::State {
   std::optional<ExpertStep> experts;
   GroupCollectives tp_group;
   std::optional<GroupCollectives> expert_group, stage_pair;
-  TokenTable embedding, head, router, shared, graph_all_reduce, all_reduce, expert_all_reduce, all_gather, logits;
+  TokenTable dispatch_quantise, embedding, head, router, shared, graph_all_reduce, all_reduce, expert_all_reduce,
+      all_gather, logits;
   std::int64_t kernels_per_layer = 0;
+  bool sequence_parallel = false;
 
   // One step
   std::vector<std::vector<Duration>> mixer_time;  ///< mixer -> rank
@@ -104,6 +100,7 @@ struct StepCost::State {
       : model(m), kernels(k), spec(s), tp_group(topology, collectives, consecutive_gpus(s.plan.tp)) {
     MOESIM_CHECK(model.mixers.size() <= kMaxMixers, "{} kinds of mixers", model.mixers.size());
     context = {&model, {spec.plan.tp, spec.plan.etp}, {model.formats, spec.activation, spec.kv_cache}, spec.fusion};
+    sequence_parallel = sequence_parallel_experts(spec.plan);
     find_classes();
     for (std::size_t i = 0; i < model.mixers.size(); ++i) {
       mixers.emplace_back(context, kernels, static_cast<std::int32_t>(i));
@@ -254,7 +251,8 @@ struct StepCost::State {
       const Duration time = layer_class.dense_ffn.at(
           tokens.widest, [&] { return operators_time(kernels, dense_ffn_operators(context, layer, tokens.widest)); });
       last = push(program, compute_task(TimePart::dense_ffn, time, last));
-      reduce();
+      // Beside experts of the same ranks its partial sums join theirs in one all-reduce.
+      if (!layer.moe || experts->exchanges()) reduce();
     }
     if (layer.moe) fill_moe(program, moe_index[l], last, {ranks, tokens, draw});
   }
@@ -269,14 +267,17 @@ struct StepCost::State {
     const std::int64_t tokens = in.tokens.widest;
     const Duration gate_time =
         router.at(tokens, [&] { return operators_time(kernels, router_operators(context, tokens)); });
-    const std::uint8_t gate = push(program, compute_task(TimePart::router, gate_time, last));
+    const Duration quantise_time =
+        experts->quantised_dispatch()
+            ? dispatch_quantise.at(tokens, [&] { return kernels.quantize(tokens, model.hidden, spec.activation); })
+            : Duration();
+    const std::uint8_t gate = push(program, compute_task(TimePart::router, gate_time + quantise_time, last));
     const ExpertTimes times = experts->time(moe_layer, in.ranks, in.draw);
 
     std::uint8_t ready = gate;
     if (experts->exchanges()) ready = push(program, network_task(TimePart::dispatch, times.dispatch, gate));
     if (model.moe.shared_width > 0) {  // beside the dispatch where there is one
-      const Duration shared_time =
-          shared.at(tokens, [&] { return operators_time(kernels, shared_expert_operators(context, tokens)); });
+      const Duration shared_time = shared.at(tokens, [&] { return shared_expert_time(tokens); });
       push(program, compute_task(TimePart::experts, shared_time, gate));
     }
     Task routed = compute_task(TimePart::experts, times.experts.slowest, ready);
@@ -284,14 +285,24 @@ struct StepCost::State {
     const std::uint8_t done = push(program, routed);
     if (experts->exchanges()) {
       const std::uint8_t combined = push(program, network_task(TimePart::combine, times.combine, done));
-      if (spec.plan.tp > 1) {  // each TP rank had sent its slice of the tokens
+      if (sequence_parallel) {  // each TP rank had sent its slice of the tokens
         const Duration gather = all_gather.at(
             tokens, [&] { return tp_group.time(Collective::all_gather, Bytes{tokens * model.hidden * 2}); });
         push(program, network_task(TimePart::tensor_parallel, gather, combined));
+      } else if (spec.plan.tp > 1) {  // each TP rank holds partial sums
+        push(program, network_task(TimePart::tensor_parallel, all_reduce_time(in.tokens), combined));
       }
     } else if (expert_group->ranks() > 1) {
       push(program, network_task(TimePart::tensor_parallel, expert_all_reduce_time(in.tokens), done));
     }
+  }
+
+  /// Where TP ranks hold slices of the tokens, each runs the whole shared experts on its slice.
+  Duration shared_expert_time(std::int64_t tokens) const {
+    if (!sequence_parallel) return operators_time(kernels, shared_expert_operators(context, tokens));
+    OperatorContext whole = context;
+    whole.sharding.tp = 1;
+    return operators_time(kernels, shared_expert_operators(whole, (tokens + spec.plan.tp - 1) / spec.plan.tp));
   }
 
   Duration all_reduce_time(const StepTokens& tokens) {

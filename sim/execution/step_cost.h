@@ -19,10 +19,6 @@
 
 namespace moesim {
 
-/// Tokens to which a captured graph pads a decode batch: 1, 2, 4, then multiples of 8 to 256, of 16 beyond
-/// [vLLM cudagraph_capture_sizes].
-std::int64_t graph_tokens(std::int64_t tokens);
-
 /// One step: time of each pipeline stage and of the transfer between two.
 struct StepTiming {
   std::vector<Timing> stages;

@@ -24,20 +24,6 @@ namespace moesim {
 /// stay. Fits and their tests use `replayed`, runs use `evicted`.
 enum class CacheState { evicted, replayed };
 
-/// Recurrent state of a constant-state mixer (gated delta net, linear attention, Mamba) on one rank.
-struct RecurrentShape {
-  std::int64_t heads = 0;  ///< value heads
-  std::int64_t key_dim = 0, value_dim = 0;
-  Bytes state;  ///< of one sequence, all heads
-  Bytes token;  ///< activations read and written for one token
-};
-
-/// Decode steps and prefills of one call; tokens are summed over the prefills.
-struct RecurrentWork {
-  std::int64_t decode_sequences = 0;
-  std::int64_t prefill_sequences = 0, prefill_tokens = 0, longest_prefill = 0;
-};
-
 class KernelCost {
  public:
   /// `profile` holds constants per operator family and data type; see kernel_profile.h.

@@ -6,10 +6,14 @@ namespace moesim {
 namespace {
 
 constexpr std::int64_t kActivationBytes = 2;  // bf16 between operators
-constexpr std::int64_t kScanChunk = 64;       // tokens of one block of a chunked linear-attention scan
 
 bool is_quantised(DataType type) {
   return bits_per_element(type) < 16;
+}
+
+/// Read as bf16, written in the format of the cache.
+std::int64_t cache_write_bytes(const OperatorContext& c, std::int64_t elements) {
+  return Bytes::ceil(static_cast<double>(elements) * (2 + bytes_per_element(c.formats.kv_cache))).value;
 }
 
 std::int64_t share(std::int64_t total, std::int64_t parts) {
@@ -41,7 +45,7 @@ class OperatorList {
 
   void gemm(std::string_view name, const GemmShape& shape) {
     GemmShape s = shape;
-    s.activation = quantises(s.weight) ? context_.formats.activation : DataType::bf16;
+    s.activation = quantises(s.weight) ? input_format(s.weight) : DataType::bf16;
     operators_.push_back({name, s});
   }
 
@@ -49,6 +53,10 @@ class OperatorList {
 
  private:
   bool quantises(DataType weight) const { return is_quantised(weight) && is_quantised(context_.formats.activation); }
+  /// Weights with block scales take activations with block scales.
+  DataType input_format(DataType weight) const {
+    return weight == DataType::fp8_block ? weight : context_.formats.activation;
+  }
 
   const OperatorContext& context_;
   std::vector<Operator> operators_;
@@ -86,7 +94,7 @@ void latent_operators(OperatorList& list, const OperatorContext& c, const MixerS
   indexer_operators(list, c, mixer, tokens);
   list.pass("rope", 2 * tokens * (heads + 1) * mixer.rope_dim * kActivationBytes);
   if (!c.fusion.rope_with_cache_write) {
-    list.pass("kv write", tokens * latent * (kActivationBytes + 1));
+    list.pass("kv write", cache_write_bytes(c, tokens * latent));
   }
   // Absorption: W_UK into the query, W_UV out of the result, one product a head.
   const std::int64_t absorbed = c.fusion.mla_prefill_absorbed ? tokens : decode_tokens;
@@ -179,7 +187,7 @@ std::vector<Operator> mixer_operators(const OperatorContext& context, const Mixe
       indexer_operators(list, context, mixer, tokens);
       list.pass("rope", 2 * tokens * (q + kv_heads * mixer.key_dim) * kActivationBytes);
       if (!context.fusion.rope_with_cache_write) {
-        list.pass("kv write", 2 * tokens * kv * kActivationBytes);
+        list.pass("kv write", cache_write_bytes(context, tokens * kv));
       }
       if (mixer.gated_output) list.pass("output gate", 3 * tokens * out * kActivationBytes);
       list.quantise(tokens, out, w, false);
@@ -247,12 +255,16 @@ std::vector<Operator> head_operators(const OperatorContext& context, std::int64_
   return list.take();
 }
 
-Bytes recurrent_state_traffic(const OperatorContext& context, const MixerSpec& mixer, std::int64_t decode_sequences,
-                              std::int64_t prefill_tokens) {
-  const std::int64_t chunks = (prefill_tokens + kScanChunk - 1) / kScanChunk;
-  const double state =
-      static_cast<double>(mixer.state_elements) / context.sharding.tp * bytes_per_element(context.formats.kv_cache);
-  return Bytes::ceil(2 * state * static_cast<double>(decode_sequences + chunks));
+RecurrentShape recurrent_shape(const OperatorContext& context, const MixerSpec& mixer) {
+  RecurrentShape shape;
+  shape.heads = share(std::max<std::int64_t>(mixer.query_heads, 1), context.sharding.tp);
+  shape.key_dim = mixer.key_dim;
+  shape.value_dim = mixer.value_dim;
+  shape.state = Bytes::ceil(static_cast<double>(mixer.state_elements) / context.sharding.tp *
+                            bytes_per_element(mixer.state_format));
+  const std::int64_t columns = mixer.linear_in_columns + mixer.linear_out_rows;
+  shape.token = {share(columns, context.sharding.tp) * kActivationBytes};
+  return shape;
 }
 
 }  // namespace moesim

@@ -82,9 +82,7 @@ std::vector<Operator> embedding_operators(const OperatorContext& context, std::i
 /// Final norm, LM head and sampling of the rows that emit a token.
 std::vector<Operator> head_operators(const OperatorContext& context, std::int64_t rows);
 
-/// The recurrent kernel of a linear-attention or Mamba mixer: state bytes read and written once a sequence, and once
-/// more for every 64 prefilled tokens [chunked scan].
-Bytes recurrent_state_traffic(const OperatorContext& context, const MixerSpec& mixer, std::int64_t decode_sequences,
-                              std::int64_t prefill_tokens);
+/// The recurrent kernel of a linear-attention or Mamba mixer on one rank, over tp.
+RecurrentShape recurrent_shape(const OperatorContext& context, const MixerSpec& mixer);
 
 }  // namespace moesim

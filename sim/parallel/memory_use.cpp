@@ -3,9 +3,11 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+
 #include <array>
 #include <optional>
 #include <vector>
+#include "parallel/cuda_graphs.h"
 
 namespace moesim {
 
@@ -125,7 +127,7 @@ MemoryUse stage_memory(const ModelSpec& model, const ParallelPlan& plan, const G
   }
   use.activations = Bytes::ceil((2 * tokens * static_cast<double>(model.hidden) + widest) * kActivationBytes);
   if (limits.cuda_graphs) {
-    const std::int64_t sizes = 3 + std::min<std::int64_t>(2 * limits.max_sequences, 512) / 8;
+    const std::int64_t sizes = captured_graphs(largest_graph(limits.max_sequences));
     use.graphs = Bytes{kMebibyte / 4 * sizes * range.count};
   }
   use.communication = communication_buffers(plan, limits);

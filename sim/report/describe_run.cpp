@@ -220,7 +220,7 @@ std::string scenario_text(const Scenario& scenario) {
   for (const Provenance::Profile& profile : scenario.provenance.profiles) {
     text += row("calibration", profile.name + (profile.extrapolated ? " (extrapolated)" : ""));
   }
-  const PoolMemory memory = pool_memory(scenario.model, scenario.gpu, engine);
+  const PoolMemory memory = pool_memory(scenario.model, scenario.gpu, scenario.cluster, engine);
   text += fmt::format("\nMemory of the fullest GPU ({}, of which {} may be used)\n", size_text(memory.capacity),
                       size_text(memory.limit));
   for (const auto& [part, bytes] : memory_parts(memory)) {
@@ -285,7 +285,7 @@ std::string scenario_json(const Scenario& scenario) {
                      {"experts", name(formats.experts)},
                      {"activations", name(engine.activation)},
                      {"kv_cache", name(engine.kv_cache)}};
-  const PoolMemory memory = pool_memory(scenario.model, scenario.gpu, engine);
+  const PoolMemory memory = pool_memory(scenario.model, scenario.gpu, scenario.cluster, engine);
   ordered_json bytes{{"capacity_bytes", memory.capacity.value}, {"limit_bytes", memory.limit.value}};
   for (const auto& [part, size] : memory_parts(memory)) {
     std::string key(part);

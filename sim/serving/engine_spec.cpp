@@ -40,8 +40,8 @@ HostTimes default_host_times(EnginePreset preset) {
 }
 
 /// vLLM: fused_add_rms_norm; torch.compile fuses activation quantisation into norm and SiLU (fusion pass); rotary and
-/// reshape_and_cache are two kernels. SGLang: the same norm, block quantisation as a kernel of its own, MLA prefill in
-/// the latent space. TensorRT-LLM: norm+quantise and SwiGLU+quantise plug-ins, rope inside the attention kernel.
+/// reshape_and_cache are two kernels. SGLang: the same norm, block quantisation as a kernel of its own. TensorRT-LLM:
+/// norm+quantise and SwiGLU+quantise plug-ins, rope inside the attention kernel.
 FusionTable default_fusions(EnginePreset preset) {
   FusionTable fusions;
   switch (preset) {
@@ -49,7 +49,6 @@ FusionTable default_fusions(EnginePreset preset) {
       fusions.quantize_with_norm = fusions.quantize_with_activation = true;
       break;
     case EnginePreset::sglang:
-      fusions.mla_prefill_absorbed = false;
       break;
     case EnginePreset::trtllm:
       fusions.quantize_with_norm = fusions.quantize_with_activation = true;

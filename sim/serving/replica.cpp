@@ -100,7 +100,7 @@ void Replica::decide(RunLedger& ledger) {
   }
   if (sequences == 0) {  // the pool is held by batches that are still in flight
     const Instant now = decision;
-    plan_next(now, {now, now});
+    plan_next(now, {now, now, {}});
     MOESIM_CHECK(next_decision_ > now, "replica {} has nothing to run at {} ps", id_.value, now.ps());
     return;
   }
@@ -117,7 +117,7 @@ Replica::StepTimes Replica::time_step(Instant decision, std::int64_t sequences) 
   const std::uint64_t draw = static_cast<std::uint64_t>(id_.value) << 40 | static_cast<std::uint64_t>(totals_.steps);
   timing_ = &cost_.time(batches_, draw);
   const Duration host = engine_.host.step + engine_.host.per_sequence * sequences;
-  StepTimes times{std::max(decision + host, stage_free_[0]), {}};
+  StepTimes times{std::max(decision + host, stage_free_[0]), {}, host};
   Instant ready = times.start;
   for (std::size_t s = 0; s < stage_free_.size(); ++s) {
     ready = std::max(ready, stage_free_[s]) + timing_->stages[s].total;
@@ -159,6 +159,7 @@ void Replica::account(Instant decision, const StepTimes& times) {
     if (timing_->stages[s].total > timing_->stages[slowest].total) slowest = s;
     for (std::size_t i = 0; i < kResources; ++i) totals_.busy[i] += timing_->stages[s].busy[i];
   }
+  totals_.busy[static_cast<std::size_t>(Resource::host)] += times.host;
   const Timing& stage = timing_->stages[slowest];
   const Duration passed = times.end - from;
   if (stage.total <= passed) {

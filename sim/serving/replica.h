@@ -76,6 +76,7 @@ class Replica {
  private:
   struct StepTimes {
     Instant start, end;
+    Duration host;  ///< scheduling and launch preparation before the start
   };
   void decide(RunLedger& ledger);
   void repeat_unchanged(const Limits& limits, RunLedger& ledger);

@@ -6,8 +6,10 @@
 #include <memory>
 #include <numeric>
 
+#include "collectives/layer_collectives.h"
 #include "core/check.h"
 #include "engine/event_queue.h"
+#include "parallel/cuda_graphs.h"
 #include "parallel/memory_use.h"
 #include "serving/replica.h"
 #include "serving/run_ledger.h"
@@ -38,17 +40,6 @@ Units independent_units(const ModelSpec& model, const EngineSpec& engine) {
   return units;
 }
 
-MemoryLimits memory_limits(const EngineSpec& engine) {
-  MemoryLimits limits;
-  limits.gpu_memory_utilization = engine.gpu_memory_utilization;
-  limits.max_batched_tokens = engine.max_num_batched_tokens;
-  limits.max_sequences = engine.max_num_seqs;
-  limits.redundant_experts = engine.num_redundant_experts;
-  limits.cache = engine.kv_cache;
-  limits.cuda_graphs = engine.cuda_graphs;
-  return limits;
-}
-
 ExecutionSpec execution_spec(const EngineSpec& engine, const RoutingSpec& routing, const KernelProfile& kernels) {
   ExecutionSpec spec;
   spec.plan = engine.plan;
@@ -61,7 +52,7 @@ ExecutionSpec execution_spec(const EngineSpec& engine, const RoutingSpec& routin
   spec.cuda_graphs = engine.cuda_graphs;
   // vLLM captures up to min(2 max_num_seqs, 512) tokens and piecewise graphs serve steps with prefill; the others
   // replay graphs for pure decode steps.
-  spec.largest_graph = std::min<std::int64_t>(2 * engine.max_num_seqs, 512);
+  spec.largest_graph = largest_graph(engine.max_num_seqs);
   spec.graphs_hold_prefill = engine.preset == EnginePreset::vllm;
   spec.launch = kernels.launch.eager;
   return spec;
@@ -85,7 +76,7 @@ class ServingRun {
     }
     cost_ = std::make_unique<StepCost>(inputs.model, kernels_, topology_, inputs.collectives,
                                        execution_spec(units_.engine, inputs.routing, inputs.kernels), router_.get());
-    memory_ = pool_memory(inputs.model, inputs.gpu, inputs.engine);
+    memory_ = pool_memory(inputs.model, inputs.gpu, inputs.cluster, inputs.engine);
     limits_ = {.max_sequences = units_.engine.max_num_seqs,
                .max_batched_tokens = units_.engine.max_num_batched_tokens,
                .chunked_prefill = units_.engine.enable_chunked_prefill,
@@ -329,8 +320,29 @@ ServingOutcome ServingRun::outcome() {
 
 }  // namespace
 
-PoolMemory pool_memory(const ModelSpec& model, const GpuSpec& gpu, const EngineSpec& engine) {
-  const MemoryUse use = memory_use(model, engine.plan, gpu, memory_limits(engine));
+MemoryLimits memory_limits(const ModelSpec& model, const ClusterSpec& cluster, const EngineSpec& engine) {
+  MemoryLimits limits;
+  limits.gpu_memory_utilization = engine.gpu_memory_utilization;
+  limits.max_batched_tokens = engine.max_num_batched_tokens;
+  limits.max_sequences = engine.max_num_seqs;
+  limits.redundant_experts = engine.num_redundant_experts;
+  limits.cache = engine.kv_cache;
+  limits.cuda_graphs = engine.cuda_graphs;
+  if (model.is_moe() && engine.plan.dp_ranks_per_expert_group() > 1) {
+    const std::int32_t domain = std::max(cluster.scale_up_domain, cluster.gpus_per_node);
+    const std::int32_t nodes = (engine.plan.ep * engine.plan.etp + domain - 1) / domain;
+    // The low-latency kernels go in rounds of at most max_num_seqs tokens a rank.
+    const std::int64_t tokens =
+        engine.all2all_backend == MoeBackend::deepep_low_latency ? engine.max_num_seqs : engine.max_num_batched_tokens;
+    limits.exchange_buffers =
+        exchange_buffers(engine.all2all_backend, engine.plan, model, tokens, static_cast<std::uint32_t>(nodes));
+  }
+  return limits;
+}
+
+PoolMemory pool_memory(const ModelSpec& model, const GpuSpec& gpu, const ClusterSpec& cluster,
+                       const EngineSpec& engine) {
+  const MemoryUse use = memory_use(model, engine.plan, gpu, memory_limits(model, cluster, engine));
   PoolMemory memory;
   memory.pool = "any";
   memory.gpu = gpu.id;

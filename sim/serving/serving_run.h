@@ -12,6 +12,7 @@
 #include "metrics/run_result.h"
 #include "metrics/trace_event.h"
 #include "network/cluster_spec.h"
+#include "parallel/memory_use.h"
 #include "routing/router.h"
 #include "serving/engine_spec.h"
 #include "workload/request.h"
@@ -60,6 +61,10 @@ struct ServingOutcome {
 ServingOutcome run_serving(const ServingInputs& inputs, const ServingObserver& observer = {});
 
 /// Cache tokens that one data-parallel rank can hold, and the memory table of its fullest GPU.
-PoolMemory pool_memory(const ModelSpec& model, const GpuSpec& gpu, const EngineSpec& engine);
+PoolMemory pool_memory(const ModelSpec& model, const GpuSpec& gpu, const ClusterSpec& cluster,
+                       const EngineSpec& engine);
+
+/// The sizes that set the memory of a GPU, from the engine's configuration.
+MemoryLimits memory_limits(const ModelSpec& model, const ClusterSpec& cluster, const EngineSpec& engine);
 
 }  // namespace moesim

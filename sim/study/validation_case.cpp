@@ -281,7 +281,7 @@ std::int64_t cache_tokens(const ValidationCase& run) {
 }
 
 bool fits(const ValidationCase& run) {
-  return pool_memory(run.model, *run.gpu, run.engine).cache_capacity_tokens >= cache_tokens(run);
+  return pool_memory(run.model, *run.gpu, *run.cluster, run.engine).cache_capacity_tokens >= cache_tokens(run);
 }
 
 /// Limits of the scheduler; false where the batch does not fit.
