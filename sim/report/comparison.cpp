@@ -95,9 +95,14 @@ Verdict verdict(const ComparedRun& run, const ComparedRun& reference, char name)
         ", {} the cost", times(*result.cost_usd_per_million_output_tokens, *base.cost_usd_per_million_output_tokens));
   }
   auto& reasons = verdict.reasons;
-  if (!differs(result.output_throughput, base.output_throughput) &&
-      (idle_share(result) > 0.02 || idle_share(base) > 0.02)) {
-    reasons.push_back(fmt::format("both keep up with the load: engines have nothing to do in {} of the time, A in {}",
+  const auto keeps_up = [](const RunResult& one) {
+    return one.request_rate > 0 && one.request_throughput > 0.95 * one.request_rate;
+  };
+  if (keeps_up(result) && keeps_up(base)) {
+    reasons.push_back(fmt::format("both keep up with the load of {} requests/s, so throughput says little",
+                                  short_number(base.request_rate)));
+  } else if (idle_share(result) > 0.1 && idle_share(base) > 0.1) {
+    reasons.push_back(fmt::format("the load binds both: engines have nothing to do in {} of the time, A in {}",
                                   percent(idle_share(result)), percent(idle_share(base))));
   }
   if (result.steps > 0 && base.steps > 0 && differs(step_seconds(result), step_seconds(base))) {

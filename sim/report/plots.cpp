@@ -138,7 +138,25 @@ std::string plot_comparison(std::span<const RunResult> results, const std::files
   const std::size_t n = results.size();
   std::string commands =
       "set multiplot title 'Comparison on the same requests' font ',16'\nunset key\nset style fill solid 0.9\n";
-  constexpr double left = 0.06, right = 0.985, gap = 0.055;
+  constexpr double left = 0.06, right = 0.978, gap = 0.055;
+  // Where the time goes: parts that matter in any scenario.
+  std::vector<TimePart> parts;
+  for (std::size_t p = 0; p < kTimeParts; ++p) {
+    for (const RunResult& result : results) {
+      if (result.breakdown.total() > Duration() && result.breakdown.parts[p] / result.breakdown.total() >= 0.01) {
+        parts.push_back(static_cast<TimePart>(p));
+        break;
+      }
+    }
+  }
+  // Rows of the picture in pixels from the top.
+  constexpr std::size_t key_columns = 7;
+  const int bars_top = 375;
+  const int bars_bottom = bars_top + 45 * static_cast<int>(n);
+  const int key_top = bars_bottom + 45;
+  const int names_top = key_top + 24 * static_cast<int>((parts.size() + key_columns - 1) / key_columns) + 30;
+  const int height = names_top + 24 * static_cast<int>(n) + 10;
+  const auto screen = [height](int pixels) { return 1 - static_cast<double>(pixels) / height; };
   const double width = (right - left - 3 * gap) / 4;
   std::string tics;
   for (std::size_t i = 0; i < n; ++i)
@@ -154,27 +172,16 @@ std::string plot_comparison(std::span<const RunResult> results, const std::files
     }
     commands += fmt::format("$figure{} << EOD\n{}EOD\n", f, data);
     commands += fmt::format(
-        "set lmargin at screen {:.4f}\nset rmargin at screen {:.4f}\nset tmargin at screen 0.86\nset bmargin at screen "
-        "0.55\nset title \"{}\" font ',13'\nset xtics ({})\nset xrange [-0.6:{:.2f}]\nset yrange [0:{:.6g}]\n",
-        from, from + width, figures[f].title, tics, static_cast<double>(n) - 0.4, top > 0 ? top * 1.18 : 1.0);
-    commands += fmt::format("plot ");
-    for (std::size_t i = 0; i < n; ++i) {
-      commands += fmt::format("{}$figure{} every ::{}::{} using 1:2:(0.62) with boxes linecolor '{}'",
-                              i == 0 ? "" : ", ", f, i, i, plot_colours[i % 2 == 0 ? 0 : 1]);
-    }
+        "set lmargin at screen {:.4f}\nset rmargin at screen {:.4f}\nset tmargin at screen {:.4f}\nset bmargin at "
+        "screen "
+        "{:.4f}\nset title \"{}\" font ',13'\nset xtics ({})\nset xrange [-0.6:{:.2f}]\nset yrange [0:{:.6g}]\n",
+        from, from + width, screen(85), screen(290), figures[f].title, tics, static_cast<double>(n) - 0.4,
+        top > 0 ? top * 1.18 : 1.0);
+    // One colour: below, colours tell parts of the time apart.
+    commands += fmt::format("plot $figure{} using 1:2:(0.62) with boxes linecolor '#4C6A92'", f);
     commands += fmt::format(", $figure{} using 1:2:4 with labels offset 0,0.7 textcolor '#333333'\n", f);
   }
 
-  // Where the time goes: a bar a scenario of the parts that matter in any of them.
-  std::vector<TimePart> parts;
-  for (std::size_t p = 0; p < kTimeParts; ++p) {
-    for (const RunResult& result : results) {
-      if (result.breakdown.total() > Duration() && result.breakdown.parts[p] / result.breakdown.total() >= 0.01) {
-        parts.push_back(static_cast<TimePart>(p));
-        break;
-      }
-    }
-  }
   std::string data;
   for (std::size_t i = 0; i < n; ++i) {
     const Duration total = results[i].breakdown.total();
@@ -195,11 +202,15 @@ std::string plot_comparison(std::span<const RunResult> results, const std::files
     }
     commands += fmt::format(
         "$parts << EOD\n{}EOD\n"
-        "set lmargin at screen {:.4f}\nset rmargin at screen 0.80\nset tmargin at screen 0.41\nset bmargin at screen "
-        "0.20\nset title 'Where the time goes (% of all engines)' font ',13'\nset xtics auto\nset xtics 20\nset xrange "
-        "[0:100]\nset yrange [-0.6:{:.2f}]\nset ytics ({})\nset key at screen 0.985,0.42 right top vertical maxrows 12 "
-        "samplen 1 spacing 1.05 textcolor '#333333'\nplot ",
-        data, left, static_cast<double>(n) - 0.4, names);
+        "set lmargin at screen {:.4f}\nset rmargin at screen {:.4f}\nset tmargin at screen {:.4f}\nset bmargin at "
+        "screen "
+        "{:.4f}\nset title 'Where the time goes (% of all engines)' font ',13'\nset xtics auto\nset xtics 20\nset "
+        "xrange "
+        "[0:100]\nset yrange [-0.6:{:.2f}]\nset ytics ({})\nset key at screen {:.4f},{:.4f} left top horizontal "
+        "maxcols {} "
+        "Left reverse samplen 1 spacing 1.1 width 1 textcolor '#333333'\nplot ",
+        data, left, right, screen(bars_top), screen(bars_bottom), static_cast<double>(n) - 0.4, names, left,
+        screen(key_top), key_columns);
     constexpr const char* dash[] = {"solid 0.9", "pattern 4", "pattern 6"};
     for (std::size_t p = 0; p < parts.size(); ++p) {
       commands += fmt::format(
@@ -212,13 +223,12 @@ std::string plot_comparison(std::span<const RunResult> results, const std::files
   for (std::size_t i = 0; i < n; ++i) {
     commands += fmt::format("set label {} {} at screen {:.3f},{:.3f} textcolor '#333333'\n", i + 1,
                             gnuplot_text(fmt::format("{}  {}", static_cast<char>('A' + i), results[i].scenario_name)),
-                            left, 0.1 - 0.045 * static_cast<double>(i));
+                            left, screen(names_top + 24 * static_cast<int>(i)));
   }
   // Labels need a plot to be drawn with.
   commands +=
       "unset key\nunset border\nunset xtics\nunset ytics\nunset title\nunset grid\nset xrange [0:1]\nset yrange "
       "[0:1]\nset bmargin at screen 0.01\nset tmargin at screen 0.02\nplot NaN\n";
-  const int height = 640 + 30 * static_cast<int>(n > 2 ? n - 2 : 0);
   return draw_svg(file, 1200, height, commands + "unset multiplot");
 }
 

@@ -35,15 +35,17 @@ TEST(Comparison, GivesTheReasonFromBreakdownAndMemory) {
   EXPECT_DOUBLE_EQ(weight_bytes_read(runs[0]), (1 + 10 * 7.7 / 8) * 1073741824.0);
 }
 
-TEST(Comparison, SaysThatBothKeepUpWhenTheLoadBinds) {
+TEST(Comparison, SaysWhenTheLoadBinds) {
   Scenario scenario;
-  RunResult a = sample_result();
+  RunResult a = sample_result();  // 16.28 of 20 requests/s
   a.breakdown[TimePart::idle] = Duration::seconds(60);
   RunResult b = a;
   b.breakdown[TimePart::idle] = Duration::seconds(20);
   const ComparedRun runs[] = {{&scenario, &a}, {&scenario, &b}};
   EXPECT_EQ(verdicts(runs)[0].reasons[0],
-            "both keep up with the load: engines have nothing to do in 25.0 % of the time, A in 50.0 %");
+            "the load binds both: engines have nothing to do in 25.0 % of the time, A in 50.0 %");
+  a.request_rate = b.request_rate = 16;
+  EXPECT_EQ(verdicts(runs)[0].reasons[0], "both keep up with the load of 16.0 requests/s, so throughput says little");
 }
 
 TEST(Comparison, PrintsAColumnForEveryRun) {
