@@ -260,6 +260,19 @@ std::vector<Section> read_sections(const JsonReader& family, Section (*read)(con
   return sections;
 }
 
+/// Both forms of MLA prefill; the kernels differ too much for one to serve the other without saying so.
+std::vector<PrefillAttentionSection> read_mla_prefill(const JsonReader& family) {
+  std::vector<PrefillAttentionSection> sections = read_sections(family, read_prefill);
+  for (const bool absorbed : {false, true}) {
+    if (std::any_of(sections.begin(), sections.end(), [&](const auto& s) { return s.absorbed == absorbed; })) continue;
+    family.fail(
+        fmt::format("expected expanded and absorbed sections, got no {} one; copy the section that stands in "
+                    "and name it in derived_from",
+                    absorbed ? "absorbed" : "expanded"));
+  }
+  return sections;
+}
+
 fs::path profile_folder() {
   return product_root() / "calibrate" / "profiles";
 }
@@ -353,7 +366,7 @@ KernelProfile read_kernel_profile_file(const fs::path& path) {
   profile.attention_decode = read_sections(root.at("attention_decode"), read_decode);
   profile.attention_prefill = read_sections(root.at("attention_prefill"), read_prefill);
   profile.mla_decode = read_sections(root.at("mla_decode"), read_decode);
-  profile.mla_prefill = read_sections(root.at("mla_prefill"), read_prefill);
+  profile.mla_prefill = read_mla_prefill(root.at("mla_prefill"));
   if (const std::optional<JsonReader> scale = root.find("quantize_scale")) profile.quantize_scale = read_pass(*scale);
   profile.quantize_convert = read_pass(root.at("quantize_convert"));
   profile.memory_pass = read_pass(root.at("memory_pass"));

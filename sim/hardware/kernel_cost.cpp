@@ -77,8 +77,8 @@ PNorm KernelCost::prepared_norm(double p) const {
   return PNorm(p);
 }
 
-template <class Section>
-KernelCost::AttentionTable KernelCost::prepare(const std::vector<Section>& sections) {
+template <class Section, class Suits>
+KernelCost::AttentionTable KernelCost::prepare(const std::vector<Section>& sections, Suits suits) {
   AttentionTable table;
   for (std::size_t cache = 0; cache < 2; ++cache) {
     for (std::size_t math = 0; math < 2; ++math) {
@@ -87,17 +87,19 @@ KernelCost::AttentionTable KernelCost::prepare(const std::vector<Section>& secti
         return 2 * (narrow(s.kv_cache) == (cache == 1)) + (narrow(s.math) == (math == 1));
       };
       int best = -1;
-      for (const Section& s : sections) best = std::max(best, fitness(s));
+      for (const Section& s : sections) {
+        if (suits(s)) best = std::max(best, fitness(s));
+      }
       for (std::size_t i = 0; i < sections.size(); ++i) {
         const Section& s = sections[i];
-        if (fitness(s) != best) continue;
+        if (!suits(s) || fitness(s) != best) continue;
         table[cache][math].push_back({.section = i,
                                       .head_dim = real(s.head_dim),
                                       .inverse_rate = 1 / (s.compute * matrix_peak(gpu_, s.math).value),
                                       .inverse_bandwidth = 1 / (s.memory * gpu_.memory_bandwidth.value),
                                       .norm = norm(s.norm)});
       }
-      MOESIM_CHECK(!table[cache][math].empty(), "profile {} has an empty attention family", profile_.name);
+      MOESIM_CHECK(!table[cache][math].empty(), "profile {} has no section of an attention family", profile_.name);
     }
   }
   return table;
@@ -141,10 +143,12 @@ KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheSt
     }
     gemms_.push_back(std::move(p));
   }
-  decode_ = prepare(profile_.attention_decode);
-  latent_decode_ = prepare(profile_.mla_decode);
-  prefill_ = prepare(profile_.attention_prefill);
-  latent_prefill_ = prepare(profile_.mla_prefill);
+  const auto any = [](const auto&) { return true; };
+  decode_ = prepare(profile_.attention_decode, any);
+  latent_decode_ = prepare(profile_.mla_decode, any);
+  prefill_ = prepare(profile_.attention_prefill, any);
+  expanded_prefill_ = prepare(profile_.mla_prefill, [](const auto& section) { return !section.absorbed; });
+  absorbed_prefill_ = prepare(profile_.mla_prefill, [](const auto& section) { return section.absorbed; });
   for (const MoeSection& section : profile_.moe) norm(section.norm);
   for (const GroupedSection& section : profile_.grouped_masked) norm(section.norm);
   for (const GroupedSection& section : profile_.grouped_contiguous) norm(section.norm);
@@ -216,10 +220,12 @@ Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeW
 }
 
 Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<const PrefillWork> work) const {
-  // MLA, absorbed or expanded, has its own kernels: keys are wider than values.
-  const bool latent = shape.latent || shape.key_dim != shape.value_dim;
-  const PreparedAttention& p = choose(latent ? latent_prefill_ : prefill_, shape);
-  const PrefillAttentionSection& section = (latent ? profile_.mla_prefill : profile_.attention_prefill)[p.section];
+  // MLA has its own kernels, one for the latent space and one for expanded keys, which are wider than the values.
+  const bool expanded = !shape.latent && shape.key_dim != shape.value_dim;
+  const AttentionTable& table = shape.latent ? absorbed_prefill_ : expanded ? expanded_prefill_ : prefill_;
+  const PreparedAttention& p = choose(table, shape);
+  const bool mla = shape.latent || expanded;
+  const PrefillAttentionSection& section = (mla ? profile_.mla_prefill : profile_.attention_prefill)[p.section];
   const std::int64_t kv_heads = shape.latent ? 1 : shape.kv_heads;
   const double width = real(shape.key_dim + shape.value_dim);
   const double key_bytes =

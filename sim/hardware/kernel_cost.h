@@ -46,7 +46,8 @@ class KernelCost {
   /// One varlen kernel over all sequences: fixed + min over {one head, one KV head's whole group a tile} of
   ///     tu max(u / S, 1) + pn(bytes / (em W), max(sum_i u_i 128 keys_i 2(dk + dv), lw longest unit S) / (ec P)),
   /// u_i tiles of 128 rows, keys_i the mean number of visible keys + 64 rounded up to 64. Cached keys are read again.
-  /// Decode steps of a mixed batch are a call of decode_attention of their own; the times add.
+  /// Decode steps of a mixed batch are a call of decode_attention of their own; the times add. Absorbed MLA (`latent`)
+  /// takes the `absorbed` sections of `mla_prefill`; other shapes with key_dim != value_dim its expanded ones.
   Duration prefill_attention(const AttentionShape& shape, std::span<const PrefillWork> work) const;
 
   /// One kernel that reads and writes `bytes` in all: norm, rope, residual, activation, copy, router top-k ...
@@ -88,8 +89,10 @@ class KernelCost {
   /// Candidates that differ in head size only, by [narrow cache][narrow math].
   using AttentionTable = std::array<std::array<std::vector<PreparedAttention>, 2>, 2>;
 
-  template <class Section>
-  AttentionTable prepare(const std::vector<Section>& sections);
+  /// The sections nearest to every width of cache and math, as kernel_profile.h says; `suits(section)` is true for at
+  /// least one.
+  template <class Section, class Suits>
+  AttentionTable prepare(const std::vector<Section>& sections, Suits suits);
   /// Prepares an exponent once; valid until the next call.
   const PNorm& norm(double p);
   static const PreparedAttention& choose(const AttentionTable& table, const AttentionShape& shape);
@@ -99,7 +102,7 @@ class KernelCost {
   CacheState cache_ = CacheState::evicted;
   std::vector<std::pair<double, PNorm>> norms_;  // by exponent; before everything that copies from it
   std::vector<PreparedGemm> gemms_;              // by data type
-  AttentionTable decode_, latent_decode_, prefill_, latent_prefill_;
+  AttentionTable decode_, latent_decode_, prefill_, expanded_prefill_, absorbed_prefill_;
   PNorm scan_norm_;
 };
 

@@ -137,8 +137,11 @@ struct KernelProfile {
   std::array<GemmSection, kDataTypes> gemm;
   std::array<MoeSection, kDataTypes> moe;
   std::array<GroupedSection, kDataTypes> grouped_masked, grouped_contiguous;
-  /// Not empty. The nearest stands in: same cache width first, then same math, then nearest head size.
+  /// Not empty. The nearest stands in: same cache width first (16 bits or narrower), then same width of the math, then
+  /// nearest head size by ratio. So bf16 math over an fp8 cache takes a section with fp8 math only where the provider
+  /// has no other kernel for that cache, and fp8 math takes its own wherever there is one.
   std::vector<DecodeAttentionSection> attention_decode, mla_decode;
+  /// `mla_prefill` has both forms, expanded and absorbed, and neither stands in for the other unseen.
   std::vector<PrefillAttentionSection> attention_prefill, mla_prefill;
   std::optional<PassSection> quantize_scale;  ///< absent: scales are found in the converting kernel
   PassSection quantize_convert;

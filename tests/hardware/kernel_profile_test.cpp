@@ -55,6 +55,12 @@ TEST(KernelProfile, StatesWhereEverySectionComesFrom) {
       const bool own = s.origin.gpu == p.gpu && s.origin.provider == p.provider && s.origin.residuals.has_value();
       EXPECT_TRUE(own || !s.origin.derived_from.empty()) << p.name;
     }
+    for (const auto* family : {&p.attention_prefill, &p.mla_prefill}) {
+      for (const PrefillAttentionSection& s : *family) {
+        const bool own = s.origin.gpu == p.gpu && s.origin.provider == p.provider;
+        EXPECT_TRUE(own || !s.origin.derived_from.empty()) << p.name;
+      }
+    }
     for (const auto* family : {&p.attention_decode, &p.mla_decode}) {
       for (const DecodeAttentionSection& s : *family) {
         EXPECT_TRUE((s.origin.gpu == p.gpu && s.origin.provider == p.provider) || !s.origin.derived_from.empty());
@@ -114,6 +120,29 @@ TEST(KernelProfile, RefusesAStandInWithoutConstants) {
   EXPECT_EQ(refusal("/gemm/fp16/same_as", "int8"), "/gemm/fp16/same_as: int8 has no constants of its own");
   EXPECT_EQ(refusal("/grouped_masked/fp8/block", 48),
             "/grouped_masked/fp8/block: expected one of 16, 32, 64, 128, 256, got 48");
+}
+
+TEST(KernelProfile, RefusesOneFormOfMlaPrefillAlone) {
+  const std::string rest = " one; copy the section that stands in and name it in derived_from";
+  EXPECT_EQ(refusal("/mla_prefill/1/absorbed", false),
+            "/mla_prefill: expected expanded and absorbed sections, got no absorbed" + rest);
+  EXPECT_EQ(refusal("/mla_prefill/0/absorbed", true),
+            "/mla_prefill: expected expanded and absorbed sections, got no expanded" + rest);
+}
+
+TEST(KernelProfile, HoldsBothFormsOfMlaPrefillWithTheirShapes) {
+  // DeepSeek heads: 128 + 64 wide keys expanded, 512 + 64 wide latents absorbed. A form that was not measured on the
+  // GPU names its stand-in: trtllm measured the expanded, sglang the absorbed one on H100.
+  for (const auto& entry : std::filesystem::directory_iterator(shipped("roofline").parent_path())) {
+    if (parse_json_file(entry.path()).value("kind", "") != "kernels") continue;
+    const KernelProfile p = read_kernel_profile_file(entry.path());
+    for (const PrefillAttentionSection& s : p.mla_prefill) EXPECT_EQ(s.head_dim, s.absorbed ? 576 : 192) << p.name;
+  }
+  for (const char* name : {"h100_sxm-vllm", "h100_sxm-sglang", "h100_sxm-trtllm"}) {
+    for (const PrefillAttentionSection& s : read_kernel_profile_file(shipped(name)).mla_prefill) {
+      EXPECT_EQ(s.origin.provider, s.absorbed ? "sglang" : "trtllm") << name;
+    }
+  }
 }
 
 TEST(ProfileChoice, TakesTheEnginesOwnKernels) {
