@@ -62,13 +62,13 @@ class JsonReader {
   std::int64_t integer() const;
   std::int64_t integer_in(std::int64_t low, std::int64_t high) const;
   // Quantities: a string with a unit; a bare number is refused with the expected form.
-  Duration duration() const;             ///< "3.2 us", "2 s", "50 ms"
-  Bytes bytes() const;                   ///< "80 GiB", "500 MB"
-  BytesPerSecond bandwidth() const;      ///< "450 GB/s", "400 Gbit/s"
+  Duration duration() const;                ///< "3.2 us", "2 s", "50 ms"
+  Bytes bytes() const;                      ///< "80 GiB", "500 MB"
+  BytesPerSecond bandwidth() const;         ///< "450 GB/s", "400 Gbit/s"
   FlopsPerSecond flops_per_second() const;  ///< "989 TFLOPS"
-  double rate_per_second() const;        ///< "12 /s", "90 /min"
-  double usd() const;                    ///< "2.5 USD"
-  double watts() const;                  ///< "700 W"
+  double rate_per_second() const;           ///< "12 /s", "90 /min"
+  double usd() const;                       ///< "2.5 USD"
+  double watts() const;                     ///< "700 W"
   DataType data_type() const;
   /// One of `names`; the error lists them.
   std::size_t choice(std::span<const std::string_view> names) const;

@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "collectives/collective_profile.h"
 #include "hardware/gpu_spec.h"
 #include "hardware/kernel_profile.h"
-#include "collectives/collective_profile.h"
 #include "metrics/run_result.h"
 #include "metrics/summary.h"
 #include "model/model_spec.h"

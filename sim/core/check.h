@@ -11,8 +11,8 @@ namespace moesim {
 }  // namespace moesim
 
 /// `MOESIM_CHECK(free + used == total, "free {} used {} total {}", free, used, total)`. Include <fmt/core.h> to use it.
-#define MOESIM_CHECK(condition, ...)                                             \
-  do {                                                                           \
-    if (!(condition)) [[unlikely]]                                               \
+#define MOESIM_CHECK(condition, ...)                                            \
+  do {                                                                          \
+    if (!(condition)) [[unlikely]]                                              \
       ::moesim::fail_invariant(__FILE__, __LINE__, ::fmt::format(__VA_ARGS__)); \
   } while (false)

@@ -13,7 +13,9 @@ enum class DataType { fp32, bf16, fp16, fp8, fp8_block, int8, int4, mxfp4, nvfp4
 
 /// Stored bits of one element including its share of the scales.
 double bits_per_element(DataType type);
-inline double bytes_per_element(DataType type) { return bits_per_element(type) / 8; }
+inline double bytes_per_element(DataType type) {
+  return bits_per_element(type) / 8;
+}
 
 std::string_view name(DataType type);
 std::optional<DataType> data_type_from_name(std::string_view name);

@@ -52,8 +52,8 @@ Stream Stream::substream(std::uint64_t index) const {
 
 void Stream::refill() {
   buffer_ = philox_block({static_cast<std::uint32_t>(block_), static_cast<std::uint32_t>(block_ >> 32),
-                        static_cast<std::uint32_t>(substream_), static_cast<std::uint32_t>(substream_ >> 32)},
-                       key_);
+                          static_cast<std::uint32_t>(substream_), static_cast<std::uint32_t>(substream_ >> 32)},
+                         key_);
   ++block_;
   used_ = 0;
 }
@@ -68,9 +68,10 @@ void Stream::fill(std::span<std::uint32_t> out) {
   while (i < out.size() && used_ < 4) out[i++] = buffer_[used_++];
   // Whole blocks go straight to the output and do not wait for each other.
   for (; i + 4 <= out.size(); i += 4, ++block_) {
-    const auto block = philox_block({static_cast<std::uint32_t>(block_), static_cast<std::uint32_t>(block_ >> 32),
-                                   static_cast<std::uint32_t>(substream_), static_cast<std::uint32_t>(substream_ >> 32)},
-                                  key_);
+    const auto block =
+        philox_block({static_cast<std::uint32_t>(block_), static_cast<std::uint32_t>(block_ >> 32),
+                      static_cast<std::uint32_t>(substream_), static_cast<std::uint32_t>(substream_ >> 32)},
+                     key_);
     for (std::size_t j = 0; j < 4; ++j) out[i + j] = block[j];
   }
   while (i < out.size()) out[i++] = bits32();

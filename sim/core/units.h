@@ -27,8 +27,14 @@ class Duration {
   constexpr double microseconds() const { return static_cast<double>(ps_) * 1e-6; }
 
   constexpr auto operator<=>(const Duration&) const = default;
-  constexpr Duration& operator+=(Duration d) { ps_ += d.ps_; return *this; }
-  constexpr Duration& operator-=(Duration d) { ps_ -= d.ps_; return *this; }
+  constexpr Duration& operator+=(Duration d) {
+    ps_ += d.ps_;
+    return *this;
+  }
+  constexpr Duration& operator-=(Duration d) {
+    ps_ -= d.ps_;
+    return *this;
+  }
   friend constexpr Duration operator+(Duration a, Duration b) { return Duration(a.ps_ + b.ps_); }
   friend constexpr Duration operator-(Duration a, Duration b) { return Duration(a.ps_ - b.ps_); }
   friend constexpr Duration operator*(Duration a, std::int64_t n) { return Duration(a.ps_ * n); }
@@ -65,7 +71,10 @@ class Instant {
 struct Bytes {
   std::int64_t value = 0;
   constexpr auto operator<=>(const Bytes&) const = default;
-  constexpr Bytes& operator+=(Bytes b) { value += b.value; return *this; }
+  constexpr Bytes& operator+=(Bytes b) {
+    value += b.value;
+    return *this;
+  }
   friend constexpr Bytes operator+(Bytes a, Bytes b) { return {a.value + b.value}; }
   friend constexpr Bytes operator-(Bytes a, Bytes b) { return {a.value - b.value}; }
   friend constexpr Bytes operator*(Bytes a, std::int64_t n) { return {a.value * n}; }
@@ -86,7 +95,10 @@ struct BytesPerSecond {
 struct Flops {
   double value = 0;
   constexpr auto operator<=>(const Flops&) const = default;
-  constexpr Flops& operator+=(Flops f) { value += f.value; return *this; }
+  constexpr Flops& operator+=(Flops f) {
+    value += f.value;
+    return *this;
+  }
   friend constexpr Flops operator+(Flops a, Flops b) { return {a.value + b.value}; }
 };
 

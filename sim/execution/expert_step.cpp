@@ -83,22 +83,26 @@ ExpertStep::ExpertStep(const ModelSpec& model, const KernelCost& kernels, const 
   counts_of_exchange_ = loads_->exchange_counts();
   // Without sources no pairs: every source sends to a rank in proportion to its tokens.
   if (spec.resolution == RoutingResolution::counts) counts_of_exchange_.pair_rows.clear();
-  tokens_.resize(exchanged ? group.size() : 1);
-  rows_.resize(tokens_.size());
-  copies_.resize(tokens_.size());
+  rows_.resize(exchanged ? group.size() : 1);
+  copies_.resize(rows_.size());
   if (spec.resolution == RoutingResolution::matrix) matrix_.resize(loads_->ranks() * counts_.size());
 }
 
-ExpertTimes ExpertStep::time(std::int32_t layer, std::span<const RankBatch> ranks, std::uint64_t draw_name) {
-  ExpertTimes times;
+void ExpertStep::start(std::span<const RankBatch> ranks) {
   // Several sets of experts (edp > 1) serve equal parts of the DP ranks side by side.
   const auto groups = static_cast<std::size_t>(spec_.plan.edp);
   const std::size_t each = std::max<std::size_t>(1, ranks.size() / groups);
-  for (std::size_t g = 0; g < groups && g * each < ranks.size(); ++g) {
-    draw(layer, ranks.subspan(g * each, each), draw_name * groups + g);
+  sources_.resize(std::min(groups, ranks.size()));
+  for (std::size_t g = 0; g < sources_.size(); ++g) split_tokens(ranks.subspan(g * each, each), sources_[g]);
+}
+
+ExpertTimes ExpertStep::time(std::int32_t layer, std::uint64_t draw_name) {
+  ExpertTimes times;
+  for (std::size_t g = 0; g < sources_.size(); ++g) {
+    draw(layer, sources_[g], draw_name * sources_.size() + g);
     for (std::size_t r = 0; r < loads_by_rank_.size(); ++r) times.experts.add(rank_time(r));
     if (exchange_) {
-      const RoutedTraffic moved = traffic();
+      const RoutedTraffic moved = traffic(sources_[g]);
       times.dispatch = std::max(times.dispatch, exchange_->dispatch(moved));
       times.combine = std::max(times.combine, exchange_->combine(moved));
     }
@@ -106,21 +110,23 @@ ExpertTimes ExpertStep::time(std::int32_t layer, std::span<const RankBatch> rank
   return times;
 }
 
-void ExpertStep::split_tokens(std::span<const RankBatch> ranks) {
+void ExpertStep::split_tokens(std::span<const RankBatch> ranks, Sources& sources) const {
   // TP ranks of one DP rank send a slice each; the slices differ by one token at most.
-  const std::size_t slices = std::max<std::size_t>(1, tokens_.size() / ranks.size());
+  const std::size_t gpus = rows_.size();
+  const std::size_t slices = std::max<std::size_t>(1, gpus / ranks.size());
   const auto n = static_cast<std::int64_t>(slices);
-  std::fill(tokens_.begin(), tokens_.end(), 0);
-  for (std::size_t i = 0; i < std::max(tokens_.size(), ranks.size()); ++i) {
-    const std::size_t to = std::min(i, tokens_.size() - 1);
+  sources.by_gpu.assign(gpus, 0);
+  sources.by_rank.assign(loads_->ranks(), 0);
+  sources.total = 0;
+  for (std::size_t i = 0; i < std::max(gpus, ranks.size()); ++i) {
     const auto k = static_cast<std::int64_t>(i % slices);
     const std::int64_t tokens = ranks[std::min(i / slices, ranks.size() - 1)].tokens;
-    tokens_[to] += tokens * (k + 1) / n - tokens * k / n;
+    const std::int64_t slice = tokens * (k + 1) / n - tokens * k / n;
+    sources.by_gpu[std::min(i, gpus - 1)] += slice;
+    sources.total += slice;
   }
   // Ranks of the placement hold several GPUs of the group where experts are split by expert TP.
-  std::vector<std::int64_t>& sources = counts_of_exchange_.tokens;
-  std::fill(sources.begin(), sources.end(), 0);
-  for (std::size_t i = 0; i < tokens_.size(); ++i) sources[i * sources.size() / tokens_.size()] += tokens_[i];
+  for (std::size_t i = 0; i < gpus; ++i) sources.by_rank[i * sources.by_rank.size() / gpus] += sources.by_gpu[i];
 }
 
 void ExpertStep::find_ratios(std::int32_t layer) {
@@ -131,12 +137,11 @@ void ExpertStep::find_ratios(std::int32_t layer) {
       loads_->nodes() > 1 ? router_.distinct_ratio(layer, node_of_expert_, loads_->nodes()) : std::vector<double>{1.0};
 }
 
-void ExpertStep::draw(std::int32_t layer, std::span<const RankBatch> ranks, std::uint64_t draw_name) {
-  split_tokens(ranks);
-  const std::int64_t total = std::accumulate(tokens_.begin(), tokens_.end(), std::int64_t{0});
+void ExpertStep::draw(std::int32_t layer, const Sources& sources, std::uint64_t draw_name) {
+  counts_of_exchange_.tokens = sources.by_rank;
   if (spec_.resolution == RoutingResolution::token) {
-    ids_.resize(static_cast<std::size_t>(total * top_k_));
-    router_.draw_tokens(layer, draw_name, total, ids_);
+    ids_.resize(static_cast<std::size_t>(sources.total * top_k_));
+    router_.draw_tokens(layer, draw_name, sources.total, ids_);
     loads_->from_tokens(ids_, top_k_, loads_by_rank_, counts_of_exchange_);
     std::fill(counts_.begin(), counts_.end(), 0u);
     for (const std::uint16_t e : ids_) ++counts_[e];
@@ -145,29 +150,30 @@ void ExpertStep::draw(std::int32_t layer, std::span<const RankBatch> ranks, std:
   find_ratios(layer);
   const auto l = static_cast<std::size_t>(layer);
   if (spec_.resolution == RoutingResolution::matrix) {
-    router_.draw_matrix(layer, draw_name, counts_of_exchange_.tokens, matrix_);
-    loads_->from_matrix(matrix_, total, rank_ratio_[l], loads_by_rank_, counts_of_exchange_);
+    router_.draw_matrix(layer, draw_name, sources.by_rank, matrix_);
+    loads_->from_matrix(matrix_, sources.total, rank_ratio_[l], loads_by_rank_, counts_of_exchange_);
     std::fill(counts_.begin(), counts_.end(), 0u);
     for (std::size_t i = 0; i < matrix_.size(); i += counts_.size()) {
       for (std::size_t e = 0; e < counts_.size(); ++e) counts_[e] += matrix_[i + e];
     }
   } else {
-    router_.draw_counts(layer, draw_name, total, counts_);
-    loads_->from_counts(counts_, total, rank_ratio_[l], loads_by_rank_);
+    router_.draw_counts(layer, draw_name, sources.total, counts_);
+    loads_->from_counts(counts_, sources.total, rank_ratio_[l], loads_by_rank_);
   }
   if (exchange_ && exchange_->depends_on_routing()) {
     loads_->fill_copies(loads_by_rank_, node_ratio_[l], counts_of_exchange_);
   }
 }
 
-RoutedTraffic ExpertStep::traffic() {
+RoutedTraffic ExpertStep::traffic(const Sources& sources) {
   const ExchangeCounts& c = counts_of_exchange_;
-  if (tokens_.size() == c.tokens.size()) return {c.tokens, c.rows, c.rank_copies, c.node_copies, c.pair_rows};
-  for (std::size_t i = 0; i < tokens_.size(); ++i) {
-    rows_[i] = c.rows[i * c.rows.size() / tokens_.size()];
-    copies_[i] = c.rank_copies[i * c.rows.size() / tokens_.size()];
+  const std::size_t gpus = sources.by_gpu.size();
+  if (gpus == c.rows.size()) return {c.tokens, c.rows, c.rank_copies, c.node_copies, c.pair_rows};
+  for (std::size_t i = 0; i < gpus; ++i) {
+    rows_[i] = c.rows[i * c.rows.size() / gpus];
+    copies_[i] = c.rank_copies[i * c.rows.size() / gpus];
   }
-  return {tokens_, rows_, copies_, c.node_copies, {}};
+  return {sources.by_gpu, rows_, copies_, c.node_copies, {}};
 }
 
 }  // namespace moesim

@@ -36,8 +36,10 @@ class ExpertStep {
   /// Rows are quantised before they leave.
   bool quantised_dispatch() const { return quantised_dispatch_; }
 
-  /// `layer`: index among the MoE layers; `draw` names the step.
-  ExpertTimes time(std::int32_t layer, std::span<const RankBatch> ranks, std::uint64_t draw);
+  /// Takes the tokens that every DP rank has in the step to come.
+  void start(std::span<const RankBatch> ranks);
+  /// One layer of the step. `layer`: index among the MoE layers; `draw` names the step.
+  ExpertTimes time(std::int32_t layer, std::uint64_t draw);
 
   /// After `time`: what was drawn for the last expert group.
   std::span<const std::uint32_t> counts() const { return counts_; }
@@ -45,10 +47,16 @@ class ExpertStep {
   Duration rank_time(std::size_t expert_rank) const { return (*moe_cost_)(loads_by_rank_[expert_rank]); }
 
  private:
-  void draw(std::int32_t layer, std::span<const RankBatch> ranks, std::uint64_t draw);
-  void split_tokens(std::span<const RankBatch> ranks);
+  /// Tokens that the members of one set of experts send.
+  struct Sources {
+    std::vector<std::int64_t> by_gpu;   ///< of the exchange group
+    std::vector<std::int64_t> by_rank;  ///< of the placement
+    std::int64_t total = 0;
+  };
+  void split_tokens(std::span<const RankBatch> ranks, Sources& sources) const;
+  void draw(std::int32_t layer, const Sources& sources, std::uint64_t draw);
   void find_ratios(std::int32_t layer);
-  RoutedTraffic traffic();
+  RoutedTraffic traffic(const Sources& sources);
 
   const Router& router_;
   ExecutionSpec spec_;
@@ -63,7 +71,8 @@ class ExpertStep {
   std::vector<std::uint16_t> ids_;
   std::vector<ExpertLoad> loads_by_rank_;
   ExchangeCounts counts_of_exchange_;
-  std::vector<std::int64_t> tokens_, rows_, copies_;  ///< by GPU of the group, where expert TP makes them differ
+  std::vector<Sources> sources_;             ///< by set of experts
+  std::vector<std::int64_t> rows_, copies_;  ///< by GPU of the exchange group
 };
 
 }  // namespace moesim

@@ -176,8 +176,7 @@ struct StepCost::State {
     return static_cast<std::uint8_t>(program.blocks[filling].count++);
   }
 
-  void fill_program(std::int32_t stage, std::span<const RankBatch> ranks, const StepTokens& tokens,
-                    std::uint64_t draw) {
+  void fill_program(std::int32_t stage, const StepTokens& tokens, std::uint64_t draw) {
     StepProgram& program = programs[static_cast<std::size_t>(stage)];
     program.tasks.clear();
     std::uint32_t unfilled = 0;  // blocks are numbered in the order in which segments first refer to them
@@ -190,7 +189,7 @@ struct StepCost::State {
       if (segment.layer < 0) {
         fill_embedding(program, tokens);
       } else if (segment.layer < layer_count()) {
-        fill_layer(program, static_cast<std::size_t>(segment.layer), ranks, tokens, draw);
+        fill_layer(program, static_cast<std::size_t>(segment.layer), tokens, draw);
       } else if (segment.layer == layer_count()) {
         fill_head(program, tokens);
       } else {
@@ -233,8 +232,7 @@ struct StepCost::State {
     push(program, task);
   }
 
-  void fill_layer(StepProgram& program, std::size_t l, std::span<const RankBatch> ranks, const StepTokens& tokens,
-                  std::uint64_t draw) {
+  void fill_layer(StepProgram& program, std::size_t l, const StepTokens& tokens, std::uint64_t draw) {
     LayerClass& layer_class = classes[class_of_layer[l]];
     const LayerSpec& layer = layer_class.layer;
     const Spread& mixer = mixer_spread[static_cast<std::size_t>(layer.mixer)];
@@ -254,11 +252,10 @@ struct StepCost::State {
       // Beside experts of the same ranks its partial sums join theirs in one all-reduce.
       if (!layer.moe || experts->exchanges()) reduce();
     }
-    if (layer.moe) fill_moe(program, moe_index[l], last, {ranks, tokens, draw});
+    if (layer.moe) fill_moe(program, moe_index[l], last, {tokens, draw});
   }
 
   struct StepInput {
-    std::span<const RankBatch> ranks;
     const StepTokens& tokens;
     std::uint64_t draw;
   };
@@ -272,7 +269,7 @@ struct StepCost::State {
             ? dispatch_quantise.at(tokens, [&] { return kernels.quantize(tokens, model.hidden, spec.activation); })
             : Duration();
     const std::uint8_t gate = push(program, compute_task(TimePart::router, gate_time + quantise_time, last));
-    const ExpertTimes times = experts->time(moe_layer, in.ranks, in.draw);
+    const ExpertTimes times = experts->time(moe_layer, in.draw);
 
     std::uint8_t ready = gate;
     if (experts->exchanges()) ready = push(program, network_task(TimePart::dispatch, times.dispatch, gate));
@@ -334,8 +331,9 @@ struct StepCost::State {
   const StepTiming& time(std::span<const RankBatch> ranks, std::uint64_t draw) {
     const StepTokens tokens = step_tokens(spec, ranks);
     time_mixers(ranks, tokens);
+    if (experts) experts->start(ranks);
     for (std::int32_t s = 0; s < spec.plan.pp; ++s) {
-      fill_program(s, ranks, tokens, draw);
+      fill_program(s, tokens, draw);
       timing.stages[static_cast<std::size_t>(s)] = evaluate(programs[static_cast<std::size_t>(s)]);
     }
     timing.stage_transfer =
@@ -365,10 +363,11 @@ void StepCost::observe_experts(std::span<const RankBatch> ranks, std::uint64_t d
                                std::vector<ExpertObservation>& layers,
                                std::vector<std::vector<std::uint32_t>>& counts) {
   State& s = *state_;
+  s.experts->start(ranks);
   layers.assign(s.moe_layers.size(), {});
   counts.resize(s.moe_layers.size());
   for (std::size_t l = 0; l < layers.size(); ++l) {
-    const ExpertTimes times = s.experts->time(static_cast<std::int32_t>(l), ranks, draw);
+    const ExpertTimes times = s.experts->time(static_cast<std::int32_t>(l), draw);
     counts[l].assign(s.experts->counts().begin(), s.experts->counts().end());
     std::int64_t rows = 0, most = 0, rank_most = 0, rank_rows = 0;
     for (const std::uint32_t n : counts[l]) {
@@ -425,7 +424,7 @@ std::vector<RankTask> StepCost::rank_tasks(std::span<const RankBatch> ranks, std
       const bool mixer = task.part == TimePart::attention;
       const bool routed = task.part == TimePart::experts && task.waiting > Duration();
       if (routed && drawn != layer) {
-        s.experts->time(s.moe_index[l], ranks, draw);
+        s.experts->time(s.moe_index[l], draw);
         drawn = layer;
       }
       for (std::size_t r = 0; r < stage_ranks; ++r) {

@@ -25,8 +25,8 @@ struct MixerSpec {
   bool gated_output = false;   ///< a gate as wide as q (Qwen3-Next)
   // MLA
   std::int64_t q_rank = 0, kv_rank = 0, rope_dim = 0, nope_dim = 0;
-  // Sparse indexer (DeepSeek-V3.2, MiniMax-M3): attention reads the `index_top_k` best keys, found by a small index over
-  // all keys, of which each token caches one key of `index_dim`.
+  // Sparse indexer (DeepSeek-V3.2, MiniMax-M3): attention reads the `index_top_k` best keys, found by a small index
+  // over all keys, of which each token caches one key of `index_dim`.
   std::int64_t index_top_k = 0, index_heads = 0, index_dim = 0;
   // Linear attention and Mamba: elements of the state a sequence, and the weights of the mixer.
   std::int64_t state_elements = 0;
@@ -44,11 +44,11 @@ std::int64_t cache_elements_per_token(const MixerSpec& mixer);
 /// The routed experts of a MoE layer.
 struct MoeSpec {
   std::int64_t experts = 0, top_k = 0;
-  std::int64_t width = 0;           ///< intermediate size of one routed expert
-  std::int64_t shared_width = 0;    ///< summed intermediate size of the shared experts; 0 = none
-  bool gated = true;                ///< three matrices an expert, or two
-  std::int64_t groups = 1, top_groups = 1;     ///< group-limited routing: best `top_groups` of `groups`
-  std::int64_t group_score_experts = 1;  ///< a group's score is the sum of its best 1 (V2) or 2 (V3) experts
+  std::int64_t width = 0;                   ///< intermediate size of one routed expert
+  std::int64_t shared_width = 0;            ///< summed intermediate size of the shared experts; 0 = none
+  bool gated = true;                        ///< three matrices an expert, or two
+  std::int64_t groups = 1, top_groups = 1;  ///< group-limited routing: best `top_groups` of `groups`
+  std::int64_t group_score_experts = 1;     ///< a group's score is the sum of its best 1 (V2) or 2 (V3) experts
   bool sigmoid_scores = false;
   std::int64_t expert_weights = 0;  ///< parameters of one routed expert
   std::int64_t shared_weights = 0;  ///< parameters of all shared experts of the layer (and their gate)
@@ -56,9 +56,9 @@ struct MoeSpec {
 };
 
 struct LayerSpec {
-  std::int32_t mixer = 0;          ///< index into ModelSpec::mixers
+  std::int32_t mixer = 0;  ///< index into ModelSpec::mixers
   bool moe = false;
-  std::int64_t dense_width = 0;    ///< intermediate size of the dense FFN; 0 = none. With `moe`: a residual FFN beside it
+  std::int64_t dense_width = 0;  ///< intermediate size of the dense FFN; 0 = none. With `moe`: a residual FFN beside it
   bool dense_gated = true;
   std::int64_t dense_weights = 0;
   std::int64_t norm_weights = 0;
@@ -79,7 +79,7 @@ struct ModelSpec {
   std::vector<LayerSpec> layers;  ///< decoder layers; encoder layers of an encoder-decoder come first
   MoeSpec moe;                    ///< experts == 0 for a dense model; all MoE layers are alike
   std::int64_t encoder_layers = 0;
-  std::int64_t mtp_layers = 0;    ///< multi-token-prediction layers, not counted in totals
+  std::int64_t mtp_layers = 0;  ///< multi-token-prediction layers, not counted in totals
   std::int64_t mtp_weights = 0;
   bool tied_embeddings = false;
   std::int64_t embedding_weights = 0, head_weights = 0, other_weights = 0;  ///< other: final norm, positions
@@ -94,7 +94,7 @@ struct ParameterCount {
   std::int64_t attention = 0, dense_ffn = 0, experts = 0, shared = 0, router = 0, norms = 0, embedding = 0, head = 0,
                other = 0;
   std::int64_t total = 0;
-  std::int64_t active = 0;                              ///< all but the experts that were not chosen
+  std::int64_t active = 0;  ///< all but the experts that were not chosen
   std::int64_t active_without_embedding = 0;
   std::int64_t active_without_embedding_and_head = 0;
 };
@@ -124,8 +124,8 @@ Flops flops_per_token(const ModelSpec& model, std::int64_t context);
 
 /// Query-key pairs in sight and distinct keys read when `new_tokens` follow `cached` tokens of the same sequence.
 /// Without a limit: pairs = n (c + (n+1)/2). A window of w keys (the token itself included) caps each query at w; a
-/// chunked mixer sees the keys of its own chunk only; a sparse indexer caps each query at `index_top_k`, its distinct keys
-/// are at most n index_top_k (different queries may choose different ones). A constant state has no keys.
+/// chunked mixer sees the keys of its own chunk only; a sparse indexer caps each query at `index_top_k`, its distinct
+/// keys are at most n index_top_k (different queries may choose different ones). A constant state has no keys.
 struct VisibleKeys {
   double pairs = 0;
   std::int64_t keys = 0;
