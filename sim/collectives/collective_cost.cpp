@@ -61,12 +61,15 @@ Lines ring_lines(const Preparation& p, const LinkLoads& loads, double w, double 
            w * p.slope(loads, ring.simple_share, p.profile.network.share)}};
 }
 
-Lines all_reduce_lines(const Preparation& p) {
+LinkLoads all_reduce_loads(const Preparation& p) {
+  const double between = p.nodes.nodes() == 2 ? 1 / p.profile.network.two_node_factor : 1;
+  return ring_loads(p.topology, p.nodes, between);
+}
+
+Lines all_reduce_lines(const Preparation& p, const LinkLoads& loads) {
   const double ranks = p.ranks;
   const double w = 2 * (ranks - 1) / ranks;
   const double network_steps = 2 * log2_of(p.n());
-  const double between = p.nodes.nodes() == 2 ? 1 / p.profile.network.two_node_factor : 1;
-  const LinkLoads loads = ring_loads(p.topology, p.nodes, between);
   Lines lines = ring_lines(p, loads, w, 2 * (p.g() - 1), network_steps);
   for (const DomainAllReduce& protocol : p.profile.domain_all_reduce) {
     if (p.nodes.smallest() < protocol.ranks) continue;
@@ -76,10 +79,9 @@ Lines all_reduce_lines(const Preparation& p) {
   return lines;
 }
 
-Lines all_to_all_lines(const Preparation& p) {
+Lines all_to_all_lines(const Preparation& p, const LinkLoads& loads) {
   const DirectProtocols& direct = p.profile.all_to_all;
   const double ranks = p.ranks;
-  const LinkLoads loads = all_to_all_loads(p.topology, p.nodes);
   const double base = direct.base.seconds() + direct.per_peer.seconds() * (ranks - 1) +
                       (p.nodes.nodes() > 1 ? p.profile.network.hop.seconds() : 0);
   const Line ll{base, p.slope(loads, direct.ll_share, p.profile.network.ll_share)};
@@ -94,9 +96,7 @@ Lines all_to_all_lines(const Preparation& p) {
   return lines;
 }
 
-Lines send_recv_lines(const Preparation& p, const GpuGroup& group) {
-  LinkLoads loads(p.topology);
-  loads.add(group[0], group[1], 1);
+Lines send_recv_lines(const Preparation& p, const LinkLoads& loads) {
   const bool within = p.nodes.node_of_rank[0] == p.nodes.node_of_rank[1];
   const LatencyAndShare& parameters = within ? p.profile.send_recv : p.profile.network_send_recv;
   return {{parameters.latency.seconds(), p.slope(loads, parameters.share, parameters.share)}};
@@ -135,6 +135,7 @@ std::string_view name(Collective kind) {
 
 struct GroupCollectives::Tables {
   std::array<Lines, 5> by_kind;
+  std::array<CarriedBytes, 5> carried{};  // by one byte
   Lines custom_all_reduce, broadcast;
 };
 
@@ -147,14 +148,28 @@ GroupCollectives::GroupCollectives(const Topology& topology, const CollectivePro
   const Preparation p{topology, profile, nodes, ranks()};
   auto tables = std::make_shared<Tables>();
   const auto lines = [&](Collective kind) -> Lines& { return tables->by_kind[static_cast<std::size_t>(kind)]; };
-  lines(Collective::all_reduce) = all_reduce_lines(p);
+  const auto carry = [&](Collective kind, const LinkLoads& loads, double w) {
+    CarriedBytes& carried = tables->carried[static_cast<std::size_t>(kind)];
+    carried = loads.total_by_kind();
+    for (double& bytes : carried) bytes *= w;
+  };
+  const double gathered = (p.ranks - 1.0) / p.ranks;
+  const LinkLoads reduced = all_reduce_loads(p);
+  lines(Collective::all_reduce) = all_reduce_lines(p, reduced);
+  carry(Collective::all_reduce, reduced, 2 * gathered);
   const LinkLoads ring = ring_loads(topology, nodes, 1);
   const double gather_hops = p.n() - 1;
-  const double gathered = (p.ranks - 1.0) / p.ranks;
   lines(Collective::all_gather) = ring_lines(p, ring, gathered, p.g() - 1, gather_hops);
   lines(Collective::reduce_scatter) = lines(Collective::all_gather);
-  lines(Collective::all_to_all) = all_to_all_lines(p);
-  lines(Collective::send_recv) = send_recv_lines(p, group_);
+  carry(Collective::all_gather, ring, gathered);
+  carry(Collective::reduce_scatter, ring, gathered);
+  const LinkLoads direct = all_to_all_loads(topology, nodes);
+  lines(Collective::all_to_all) = all_to_all_lines(p, direct);
+  carry(Collective::all_to_all, direct, 1);
+  LinkLoads message(topology);
+  message.add(group_[0], group_[1], 1);
+  lines(Collective::send_recv) = send_recv_lines(p, message);
+  carry(Collective::send_recv, message, 1);
   tables->custom_all_reduce = custom_lines(p, lines(Collective::all_reduce));
   tables->broadcast = ring_lines(p, ring, 1, p.g() - 1, gather_hops);
   tables_ = std::move(tables);
@@ -173,6 +188,13 @@ Duration GroupCollectives::custom_all_reduce_time(Bytes bytes) const {
 Duration GroupCollectives::broadcast_time(Bytes bytes) const {
   if (!tables_ || bytes.value <= 0) return {};
   return fastest(tables_->broadcast, bytes);
+}
+
+CarriedBytes GroupCollectives::moved_bytes(Collective kind, Bytes bytes) const {
+  if (!tables_ || bytes.value <= 0) return {};
+  CarriedBytes moved = tables_->carried[static_cast<std::size_t>(kind)];
+  for (double& carried : moved) carried *= static_cast<double>(bytes.value);
+  return moved;
 }
 
 }  // namespace moesim

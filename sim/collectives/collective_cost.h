@@ -3,6 +3,7 @@
 // busiest resource over its effective bandwidth, plus latency steps; the fastest of the protocols that the library has
 // (communication-cost forms; sources in docs/model.md).
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -19,6 +20,10 @@ namespace moesim {
 
 enum class Collective { all_reduce, all_gather, reduce_scatter, all_to_all, send_recv };
 std::string_view name(Collective kind);
+
+/// Bytes carried by all links of each LinkKind together. Every directed link counts what it carries, so a byte that
+/// goes through a switch counts on the way up and on the way down, and one that goes through NICs at both.
+using CarriedBytes = std::array<double, kLinkKinds>;
 
 /// The GPUs of one communicator, in rank order.
 using GpuGroup = std::vector<GpuId>;
@@ -47,6 +52,11 @@ class GroupCollectives {
   Duration custom_all_reduce_time(Bytes bytes) const;
   /// One rank's buffer to all others: alpha of the all-gather, s on every link of the ring.
   Duration broadcast_time(Bytes bytes) const;
+
+  /// What one call of the whole group moves, over the links and with the loads of `time`; `bytes` as there. Engines'
+  /// own all-reduce kernels count as all_reduce. Ignores that a reduction inside the switch moves less. A broadcast
+  /// from every rank in turn moves what an all-gather does.
+  CarriedBytes moved_bytes(Collective kind, Bytes bytes) const;
 
   std::uint32_t ranks() const { return static_cast<std::uint32_t>(group_.size()); }
   /// Scale-up domains (machines, where those are larger) that the group touches.
@@ -107,6 +117,11 @@ class MoeExchange {
 
   Duration dispatch(const RoutedTraffic& traffic) const;
   Duration combine(const RoutedTraffic& traffic) const;
+  /// What one call of the whole group moves over links. One copy a (token, expert), (token, rank) or (token, node) as
+  /// above, but without those that stay on their GPU. Assumes that copies take the mean path of their pattern (to ranks
+  /// of the own node, to ranks of others). Linear in the ranks, quadratic with `pair_rows`.
+  CarriedBytes dispatch_bytes(const RoutedTraffic& traffic) const;
+  CarriedBytes combine_bytes(const RoutedTraffic& traffic) const;
   /// False where dispatch and combine ignore everything but `tokens`.
   bool depends_on_routing() const;
   MoeBackend backend() const { return backend_; }

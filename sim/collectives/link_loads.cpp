@@ -66,6 +66,13 @@ double LinkLoads::seconds_per_byte(const LinkShares& shares) const {
   return busiest;
 }
 
+std::array<double, kLinkKinds> LinkLoads::total_by_kind() const {
+  std::array<double, kLinkKinds> total{};
+  const std::span<const Link> links = topology_->links();
+  for (std::size_t i = 0; i < links.size(); ++i) total[static_cast<std::size_t>(links[i].kind)] += bytes_[i];
+  return total;
+}
+
 LinkLoads ring_loads(const Topology& topology, const GroupNodes& nodes, double between) {
   LinkLoads loads(topology);
   const bool mesh = topology.cluster().scale_up == ScaleUpKind::mesh;

@@ -1,6 +1,7 @@
 #pragma once
 // Bytes that a pattern of traffic puts on every link of the real paths, and the time of its busiest link.
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -35,6 +36,8 @@ class LinkLoads {
   void add(GpuId a, GpuId b, double amount);
   /// Seconds of the busiest link when every load is multiplied by one byte.
   double seconds_per_byte(const LinkShares& shares) const;
+  /// Sum over the links of each kind; a byte counts on every link that it crosses.
+  std::array<double, kLinkKinds> total_by_kind() const;
 
  private:
   const Topology* topology_;

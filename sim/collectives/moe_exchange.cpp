@@ -33,6 +33,17 @@ struct BusiestPort {
   double scale_up = 0, network = 0;
 };
 
+/// Copies that leave their GPU: to ranks of the same node, and to other nodes.
+struct MovedCopies {
+  double within = 0, between = 0;
+};
+
+std::int64_t sum(std::span<const std::int64_t> counts) {
+  std::int64_t total = 0;
+  for (const std::int64_t count : counts) total += count;
+  return total;
+}
+
 bool sends_to_itself(MoeBackend backend) {
   return backend == MoeBackend::deepep_low_latency || backend == MoeBackend::deepep_high_throughput;
 }
@@ -66,6 +77,7 @@ struct MoeExchange::Tables {
   std::uint32_t nodes = 1, widest_node = 1;
   bool includes_itself = false;
   Rates dispatch, combine;
+  CarriedBytes within_path{}, between_path{};  ///< links of each kind on the mean path of a copy
 
   /// Copies per token of all sources that destination d receives, or, with pairs, per row.
   BusiestPort direct(std::span<const std::int64_t> tokens, std::span<const std::int64_t> copies) const;
@@ -73,6 +85,12 @@ struct MoeExchange::Tables {
   BusiestPort by_node(const RoutedTraffic& traffic) const;
   BusiestPort by_node_pairs(const RoutedTraffic& traffic) const;
   Duration time(const Rates& rates, const RoutedTraffic& traffic, MoeBackend backend) const;
+
+  MovedCopies moved_direct(const RoutedTraffic& traffic, std::span<const std::int64_t> copies) const;
+  MovedCopies moved_direct_pairs(const RoutedTraffic& traffic, std::span<const std::int64_t> copies) const;
+  MovedCopies moved_by_node(const RoutedTraffic& traffic) const;
+  MovedCopies moved_by_node_pairs(const RoutedTraffic& traffic) const;
+  CarriedBytes moved(Bytes payload, const RoutedTraffic& traffic, MoeBackend backend) const;
 };
 
 BusiestPort MoeExchange::Tables::direct(std::span<const std::int64_t> tokens,
@@ -196,7 +214,116 @@ Duration MoeExchange::Tables::time(const Rates& rates, const RoutedTraffic& traf
                                 std::max(busiest.scale_up * rates.scale_up, busiest.network * rates.network));
 }
 
+MovedCopies MoeExchange::Tables::moved_direct(const RoutedTraffic& traffic,
+                                              std::span<const std::int64_t> copies) const {
+  std::array<double, kMaxNodes> node_tokens, node_copies;
+  std::fill_n(node_tokens.begin(), nodes, 0.0);
+  std::fill_n(node_copies.begin(), nodes, 0.0);
+  double all_tokens = 0, all_copies = 0, kept = 0;
+  for (std::size_t r = 0; r < node_of.size(); ++r) {
+    const auto t = static_cast<double>(traffic.tokens[r]), c = static_cast<double>(copies[r]);
+    node_tokens[node_of[r]] += t;
+    node_copies[node_of[r]] += c;
+    kept += t * c;
+  }
+  double within = 0;
+  for (std::uint32_t n = 0; n < nodes; ++n) {
+    all_tokens += node_tokens[n];
+    all_copies += node_copies[n];
+    within += node_tokens[n] * node_copies[n];
+  }
+  return {(within - kept) / all_tokens, all_copies - within / all_tokens};
+}
+
+MovedCopies MoeExchange::Tables::moved_direct_pairs(const RoutedTraffic& traffic,
+                                                    std::span<const std::int64_t> copies) const {
+  const std::size_t ranks = node_of.size();
+  MovedCopies moved;
+  for (std::size_t d = 0; d < ranks; ++d) {
+    if (traffic.rows[d] == 0) continue;
+    double within = 0, between = 0;
+    for (std::size_t s = 0; s < ranks; ++s) {
+      if (s != d) (node_of[s] == node_of[d] ? within : between) += traffic.pair_rows[s * ranks + d];
+    }
+    const double copies_a_row = static_cast<double>(copies[d]) / static_cast<double>(traffic.rows[d]);
+    moved.within += within * copies_a_row;
+    moved.between += between * copies_a_row;
+  }
+  return moved;
+}
+
+MovedCopies MoeExchange::Tables::moved_by_node(const RoutedTraffic& traffic) const {
+  const std::size_t ranks = node_of.size();
+  std::array<double, kMaxNodes> index_tokens, node_tokens;
+  std::fill_n(index_tokens.begin(), widest_node, 0.0);
+  std::fill_n(node_tokens.begin(), nodes, 0.0);
+  double all_tokens = 0;
+  for (std::size_t r = 0; r < ranks; ++r) {
+    const auto t = static_cast<double>(traffic.tokens[r]);
+    index_tokens[index_in_node[r]] += t;
+    node_tokens[node_of[r]] += t;
+    all_tokens += t;
+  }
+  MovedCopies moved;
+  for (std::uint32_t n = 0; n < nodes; ++n) {
+    moved.between += static_cast<double>(traffic.node_copies[n]) * (all_tokens - node_tokens[n]);
+  }
+  // Tokens of sources with the receiver's index are at the receiver when they enter the node.
+  for (std::size_t d = 0; d < ranks; ++d) {
+    moved.within += static_cast<double>(traffic.rank_copies[d]) * (all_tokens - index_tokens[index_in_node[d]]);
+  }
+  return {moved.within / all_tokens, moved.between / all_tokens};
+}
+
+MovedCopies MoeExchange::Tables::moved_by_node_pairs(const RoutedTraffic& traffic) const {
+  const std::size_t ranks = node_of.size();
+  std::array<double, kMaxNodes> node_rows, from_others;
+  std::fill_n(node_rows.begin(), nodes, 0.0);
+  std::fill_n(from_others.begin(), nodes, 0.0);
+  MovedCopies moved;
+  for (std::size_t d = 0; d < ranks; ++d) {
+    if (traffic.rows[d] == 0) continue;
+    double passed_on = 0;
+    for (std::size_t s = 0; s < ranks; ++s) {
+      const double rows = traffic.pair_rows[s * ranks + d];
+      if (node_of[s] != node_of[d]) from_others[node_of[d]] += rows;
+      if (index_in_node[s] != index_in_node[d]) passed_on += rows;
+    }
+    node_rows[node_of[d]] += static_cast<double>(traffic.rows[d]);
+    moved.within += passed_on * static_cast<double>(traffic.rank_copies[d]) / static_cast<double>(traffic.rows[d]);
+  }
+  for (std::uint32_t n = 0; n < nodes; ++n) {
+    if (node_rows[n] > 0) moved.between += from_others[n] * static_cast<double>(traffic.node_copies[n]) / node_rows[n];
+  }
+  return moved;
+}
+
+CarriedBytes MoeExchange::Tables::moved(Bytes payload, const RoutedTraffic& traffic, MoeBackend backend) const {
+  if (std::all_of(traffic.tokens.begin(), traffic.tokens.end(), [](std::int64_t t) { return t == 0; })) return {};
+  const bool pairs = !traffic.pair_rows.empty();
+  MovedCopies copies;
+  if (backend == MoeBackend::deepep_high_throughput) {
+    copies = pairs ? moved_by_node_pairs(traffic) : moved_by_node(traffic);
+  } else {
+    const auto asked = backend == MoeBackend::deepep_low_latency ? traffic.rows : traffic.rank_copies;
+    copies = pairs ? moved_direct_pairs(traffic, asked) : moved_direct(traffic, asked);
+  }
+  CarriedBytes carried;
+  for (std::size_t kind = 0; kind < kLinkKinds; ++kind) {
+    carried[kind] =
+        static_cast<double>(payload.value) * (copies.within * within_path[kind] + copies.between * between_path[kind]);
+  }
+  return carried;
+}
+
 namespace {
+
+/// Links of each kind that a byte crosses, when each of `senders` sends one.
+CarriedBytes mean_path(const LinkLoads& loads, double senders) {
+  CarriedBytes path = loads.total_by_kind();
+  for (double& links : path) links = senders > 0 ? links / senders : 0;
+  return path;
+}
 
 struct Lines {
   double scale_up = 0, same_index = 0,
@@ -268,12 +395,19 @@ MoeExchange::MoeExchange(const Topology& topology, const CollectiveProfile& prof
                collectives_.ranks(), tables->nodes, kMaxNodes);
   const LinkShares line_rate{1, 1, 1, 1};
   Lines line;
-  line.scale_up = within_node_loads(topology, nodes).seconds_per_byte(line_rate);
-  if (nodes.nodes() > 1) {
-    line.all = between_node_loads(topology, nodes, CrossNodePeers::all).seconds_per_byte(line_rate);
-    line.same_index = between_node_loads(topology, nodes, CrossNodePeers::same_index).seconds_per_byte(line_rate);
-  }
   const double ranks = collectives_.ranks();
+  double not_alone = 0;
+  for (const auto& gpus : nodes.gpus) not_alone += gpus.size() > 1 ? static_cast<double>(gpus.size()) : 0;
+  const LinkLoads within = within_node_loads(topology, nodes);
+  line.scale_up = within.seconds_per_byte(line_rate);
+  tables->within_path = mean_path(within, not_alone);
+  if (nodes.nodes() > 1) {
+    const LinkLoads all = between_node_loads(topology, nodes, CrossNodePeers::all);
+    const LinkLoads same_index = between_node_loads(topology, nodes, CrossNodePeers::same_index);
+    line.all = all.seconds_per_byte(line_rate);
+    line.same_index = same_index.seconds_per_byte(line_rate);
+    tables->between_path = mean_path(backend == MoeBackend::deepep_high_throughput ? same_index : all, ranks);
+  }
   const auto rates = [&](Direction direction, Bytes bytes) {
     return backend_rates(profile, backend, direction, line, ranks, tables->nodes, static_cast<double>(bytes.value));
   };
@@ -318,6 +452,19 @@ Duration MoeExchange::combine(const RoutedTraffic& traffic) const {
   for (const std::int64_t t : traffic.tokens) tokens += t;
   return collectives_.time(backend_ == MoeBackend::naive ? Collective::all_reduce : Collective::reduce_scatter,
                            payload_.combine * tokens);
+}
+
+CarriedBytes MoeExchange::dispatch_bytes(const RoutedTraffic& traffic) const {
+  if (backend_ == MoeBackend::none || collectives_.ranks() == 1) return {};
+  if (tables_) return tables_->moved(payload_.dispatch, traffic, backend_);
+  return collectives_.moved_bytes(Collective::all_gather, payload_.dispatch * sum(traffic.tokens));
+}
+
+CarriedBytes MoeExchange::combine_bytes(const RoutedTraffic& traffic) const {
+  if (backend_ == MoeBackend::none || collectives_.ranks() == 1) return {};
+  if (tables_) return tables_->moved(payload_.combine, traffic, backend_);
+  return collectives_.moved_bytes(backend_ == MoeBackend::naive ? Collective::all_reduce : Collective::reduce_scatter,
+                                  payload_.combine * sum(traffic.tokens));
 }
 
 }  // namespace moesim

@@ -1,6 +1,7 @@
 #pragma once
 // The cluster as a graph of GPUs, switches, NICs and directed links. The only place that knows Boost.Graph.
 
+#include <cstddef>
 #include <cstdint>
 #include <iosfwd>
 #include <memory>
@@ -16,6 +17,8 @@ namespace moesim {
 
 enum class VertexKind { gpu, nvswitch, pcie_switch, host, nic, leaf, spine };
 enum class LinkKind { scale_up, pcie, nic, fabric };
+/// Number of LinkKind enumerators: totals are arrays indexed by kind of link.
+inline constexpr std::size_t kLinkKinds = static_cast<std::size_t>(LinkKind::fabric) + 1;
 std::string_view name(VertexKind kind);
 std::string_view name(LinkKind kind);
 
