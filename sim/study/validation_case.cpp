@@ -215,9 +215,10 @@ std::int32_t redundant_experts(const std::string& text) {
 }
 
 void set_routing(const ServingRow& row, ValidationCase& run) {
-  if (row.eplb.empty() || row.eplb == "off" || row.eplb == "n/a") return;
+  if (row.eplb.empty() || row.eplb == "off" || row.eplb == "n/a" || row.ep.value_or(1) < 1) return;
   run.routing.popularity.kind = PopularityKind::uniform;
-  run.engine.num_redundant_experts = redundant_experts(row.eplb);
+  // Copies of equally popular experts would only unbalance ranks that hold equal numbers of them already.
+  if (run.model.moe.experts % row.ep.value_or(1) != 0) run.engine.num_redundant_experts = redundant_experts(row.eplb);
 }
 
 std::int32_t narrow(std::int64_t count) {

@@ -104,7 +104,8 @@ class ValidationSources {
 ///    ranks of one GPU and experts over all of them (ep = attn_dp).
 ///  - Exchange: DeepEP, normal kernels for prefill and low-latency ones for decode.
 ///  - Gates: "perfectly balanced" routing is uniform popularity; load balancing (eplb) is taken to reach that, with the
-///    redundant experts that the row names; otherwise the default popularity of mixed traffic.
+///    redundant experts that the row names where the experts do not divide by the ranks; otherwise the default
+///    popularity of mixed traffic.
 ///  - Times of the host: TensorRT-LLM's static session has no scheduler and no server, a step costs its `step` alone;
 ///    other whole engines cost those of the preset without a front end; isolated phases cost none.
 ///  - A static batch starts its whole context phase at once where the activations of all its tokens fit beside the

@@ -219,6 +219,8 @@ TEST(ValidationCase, APrefillStepHoldsAsManySequencesAsItsTokens) {
   EXPECT_EQ(run.sequences, 4);
   EXPECT_EQ(run.engine.all2all_backend, MoeBackend::deepep_high_throughput);
   EXPECT_EQ(run.engine.num_redundant_experts, 0);
+  row.eplb = "32 redundant";  // 256 experts are balanced on 32 ranks as they are
+  EXPECT_EQ(case_of(row).engine.num_redundant_experts, 0);
 }
 
 TEST(ValidationCase, EveryReasonToSkipHasItsRow) {
