@@ -110,6 +110,15 @@ ExpertTimes ExpertStep::time(std::int32_t layer, std::uint64_t draw_name) {
   return times;
 }
 
+CarriedBytes ExpertStep::carried() {
+  CarriedBytes sum{};
+  if (!exchange_) return sum;
+  const RoutedTraffic moved = traffic(sources_.back());
+  const CarriedBytes out = exchange_->dispatch_bytes(moved), back = exchange_->combine_bytes(moved);
+  for (std::size_t i = 0; i < sum.size(); ++i) sum[i] = out[i] + back[i];
+  return sum;
+}
+
 void ExpertStep::split_tokens(std::span<const RankBatch> ranks, Sources& sources) const {
   // TP ranks of one DP rank send a slice each; the slices differ by one token at most.
   const std::size_t gpus = rows_.size();

@@ -41,6 +41,8 @@ class ExpertStep {
   /// One layer of the step. `layer`: index among the MoE layers; `draw` names the step.
   ExpertTimes time(std::int32_t layer, std::uint64_t draw);
 
+  /// After `time`: bytes that both exchanges of the last expert group put on the links, by kind of link.
+  CarriedBytes carried();
   /// After `time`: what was drawn for the last expert group.
   std::span<const std::uint32_t> counts() const { return counts_; }
   std::span<const ExpertLoad> loads() const { return loads_by_rank_; }

@@ -12,7 +12,7 @@
 #include "execution/expert_step.h"
 #include "execution/mixer_cost.h"
 #include "execution/operator_time.h"
-#include "parallel/cuda_graphs.h"
+#include "parallel/graph_sizes.h"
 
 namespace moesim {
 namespace {
@@ -328,6 +328,40 @@ struct StepCost::State {
     }
   }
 
+  CarriedBytes carried_bytes(std::span<const RankBatch> ranks, std::uint64_t draw) {
+    const StepTokens tokens = step_tokens(spec, ranks);
+    if (experts) experts->start(ranks);
+    CarriedBytes sum{};
+    const auto add = [&](const CarriedBytes& bytes, std::int64_t times) {
+      for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += bytes[i] * static_cast<double>(times);
+    };
+    const ParallelPlan& plan = spec.plan;
+    const Bytes activations{tokens.widest * model.hidden * 2};
+    const CarriedBytes reduced = tp_group.moved_bytes(Collective::all_reduce, activations);
+    if (plan.tp > 1) {
+      add(reduced, plan.dp);  // behind the embedding
+      add(tp_group.moved_bytes(Collective::all_gather, Bytes{tokens.rows * model.vocabulary * 2}), plan.dp);
+    }
+    for (std::size_t l = 0; l < model.layers.size(); ++l) {
+      const LayerSpec& layer = model.layers[l];
+      const bool exchanged = layer.moe && experts->exchanges();
+      if (plan.tp > 1) add(reduced, plan.dp);
+      if (plan.tp > 1 && layer.dense_width > 0 && (!layer.moe || exchanged)) add(reduced, plan.dp);
+      if (exchanged) {
+        experts->time(moe_index[l], draw);
+        add(experts->carried(), plan.edp);
+        const Collective gather = sequence_parallel ? Collective::all_gather : Collective::all_reduce;
+        if (plan.tp > 1) add(tp_group.moved_bytes(gather, activations), plan.dp);
+      } else if (layer.moe && expert_group->ranks() > 1) {
+        add(expert_group->moved_bytes(Collective::all_reduce, activations), plan.edp);
+      }
+    }
+    if (stage_pair) {
+      add(stage_pair->moved_bytes(Collective::send_recv, activations), std::int64_t{plan.pp - 1} * plan.stage_ranks());
+    }
+    return sum;
+  }
+
   const StepTiming& time(std::span<const RankBatch> ranks, std::uint64_t draw) {
     const StepTokens tokens = step_tokens(spec, ranks);
     time_mixers(ranks, tokens);
@@ -353,6 +387,10 @@ const StepTiming& StepCost::time(std::span<const RankBatch> ranks, std::uint64_t
 
 const StepProgram& StepCost::program(std::int32_t stage) const {
   return state_->programs[static_cast<std::size_t>(stage)];
+}
+
+CarriedBytes StepCost::carried_bytes(std::span<const RankBatch> ranks, std::uint64_t draw) {
+  return state_->carried_bytes(ranks, draw);
 }
 
 std::span<const std::int32_t> StepCost::moe_layers() const {

@@ -62,6 +62,10 @@ class StepCost {
   void observe_experts(std::span<const RankBatch> ranks, std::uint64_t draw, std::vector<ExpertObservation>& layers,
                        std::vector<std::vector<std::uint32_t>>& counts);
 
+  /// Bytes that all collectives and exchanges of one step put on the links, by kind of link: every directed link counts
+  /// what it carries, so a hop through a switch counts twice.
+  CarriedBytes carried_bytes(std::span<const RankBatch> ranks, std::uint64_t draw);
+
   /// Every rank's own tasks of the step: ranks differ where their batches and their experts differ.
   std::vector<RankTask> rank_tasks(std::span<const RankBatch> ranks, std::uint64_t draw);
 

@@ -49,10 +49,12 @@ struct ExpertLayerSummary {
   double straggler_wait_ms = 0;  ///< a step, mean: slowest rank minus mean rank
 };
 
+/// Traffic on one kind of directed links, from a sample of the steps (the first 32 and every 64th of an engine).
 struct LinkClassUse {
   std::string kind;        ///< scale_up, pcie, nic, fabric
-  double bytes = 0;        ///< over the run, all links of the class
-  double utilization = 0;  ///< busiest resource: time in use over the duration
+  double bytes = 0;        ///< over the run, summed over the links: a hop through a switch counts on both links
+  double utilization = 0;  ///< of all links of the kind together, over the run
+  double peak = 0;         ///< the same in the sampled step with most
 };
 
 struct PoolMemory {

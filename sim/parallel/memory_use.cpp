@@ -7,7 +7,7 @@
 #include <array>
 #include <optional>
 #include <vector>
-#include "parallel/cuda_graphs.h"
+#include "parallel/graph_sizes.h"
 
 namespace moesim {
 

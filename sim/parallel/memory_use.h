@@ -57,7 +57,7 @@ struct MemoryLimits {
 ///    max_num_batched_tokens].
 ///  - logits: 10 bytes x max_sequences x vocabulary: bf16 gathered, fp32 copy, fp32 probabilities. Assumes a sampler
 ///    that keeps these three.
-///  - graphs: Assumes 256 KiB a layer and captured size (parallel/cuda_graphs.h): 0.40 GiB for 32 layers and 256
+///  - graphs: Assumes 256 KiB a layer and captured size (parallel/graph_sizes.h): 0.40 GiB for 32 layers and 256
 ///    sequences, the order that vLLM logs for an 8B model.
 ///  - communication: Assumes 64 MiB for each communicator of more than one rank (8 channels x 2 directions x 4 MiB, the
 ///    default NCCL_BUFFSIZE), 16 MiB for custom all-reduce when tp > 1, and `exchange_buffers` of the MoE backend.

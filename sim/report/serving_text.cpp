@@ -151,7 +151,8 @@ std::string own_lines(const RunResult& result) {
   if (!result.network.empty()) {
     std::vector<std::string> links;
     for (const LinkClassUse& use : result.network) {
-      links.push_back(fmt::format("{} {} of its busiest link", use.kind, percent(use.utilization)));
+      links.push_back(fmt::format("{} {} of the line rate in the mean, {} at peak", use.kind, percent(use.utilization),
+                                  percent(use.peak)));
     }
     lines += own_row("network", joined(links));
   }

@@ -177,26 +177,42 @@ void Replica::account(Instant decision, const StepTimes& times) {
 
 void Replica::observe(const StepTimes& times) {
   const std::uint64_t draw = static_cast<std::uint64_t>(id_.value) << 40 | static_cast<std::uint64_t>(totals_.steps);
-  if (!experts_.counts.empty() && id_.value == 0 &&
-      (totals_.steps < kObservedFirst || totals_.steps % kObservedEvery == 0)) {
-    cost_.observe_experts(batches_, draw, observations_, observed_counts_);
-    ++experts_.samples;
-    for (std::size_t l = 0; l < observations_.size(); ++l) {
-      experts_.expert_max_over_mean[l] += observations_[l].expert_max_over_mean;
-      experts_.rank_max_over_mean[l] += observations_[l].rank_max_over_mean;
-      experts_.distinct[l] += static_cast<double>(observations_[l].distinct_experts);
-      experts_.wait_seconds[l] += observations_[l].straggler_wait.seconds();
-      for (std::size_t e = 0; e < observed_counts_[l].size(); ++e) experts_.counts[l][e] += observed_counts_[l][e];
-    }
+  if (totals_.steps < kObservedFirst || totals_.steps % kObservedEvery == 0) {
+    observe_network(times, draw);
+    if (!experts_.counts.empty() && id_.value == 0) observe_experts(draw);
   }
-  if (trace_.events == nullptr || times.end <= trace_.from || times.start >= trace_.to) return;
+  if (trace_.events != nullptr && times.end > trace_.from && times.start < trace_.to) trace_step(times, draw);
+}
+
+void Replica::observe_experts(std::uint64_t draw) {
+  cost_.observe_experts(batches_, draw, observations_, observed_counts_);
+  ++experts_.samples;
+  for (std::size_t l = 0; l < observations_.size(); ++l) {
+    experts_.expert_max_over_mean[l] += observations_[l].expert_max_over_mean;
+    experts_.rank_max_over_mean[l] += observations_[l].rank_max_over_mean;
+    experts_.distinct[l] += static_cast<double>(observations_[l].distinct_experts);
+    experts_.wait_seconds[l] += observations_[l].straggler_wait.seconds();
+    for (std::size_t e = 0; e < observed_counts_[l].size(); ++e) experts_.counts[l][e] += observed_counts_[l][e];
+  }
+}
+
+void Replica::observe_network(const StepTimes& times, std::uint64_t draw) {
+  const CarriedBytes bytes = cost_.carried_bytes(batches_, draw);
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    network_.bytes[i] += bytes[i];
+    network_.peak_per_second[i] = std::max(network_.peak_per_second[i], bytes[i] / (times.end - times.start).seconds());
+  }
+  for (const RankBatch& batch : batches_) network_.tokens += batch.tokens;
+}
+
+void Replica::trace_step(const StepTimes& times, std::uint64_t draw) {
+  std::int64_t tokens = 0;
+  for (const RankBatch& batch : batches_) tokens += batch.tokens;
   for (const RankTask& task : cost_.rank_tasks(batches_, draw)) {
-    std::int64_t tokens = 0;
-    for (const RankBatch& batch : batches_) tokens += batch.tokens;
-    trace_.events->push_back(
-        {id_.value, task.rank, task.resource,
-         task.layer < 0 ? std::string(name(task.part)) : fmt::format("{} L{}", name(task.part), task.layer), task.part,
-         times.start + task.start, task.duration, tokens});
+    const std::string_view part = name(task.part);
+    trace_.events->push_back({id_.value, task.rank, task.resource,
+                              task.layer < 0 ? std::string(part) : fmt::format("{} L{}", part, task.layer), task.part,
+                              times.start + task.start, task.duration, tokens});
   }
 }
 

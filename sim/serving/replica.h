@@ -38,6 +38,12 @@ struct ExpertTotals {
   std::vector<std::vector<std::uint64_t>> counts;                                        ///< layer x expert
 };
 
+/// Traffic on the links, from the same sample.
+struct NetworkTotals {
+  CarriedBytes bytes{}, peak_per_second{};  ///< summed over the sampled steps; of the busiest one
+  std::int64_t tokens = 0;                  ///< of the sampled steps
+};
+
 struct ReplicaTrace {
   std::vector<TraceEvent>* events = nullptr;
   Instant from, to;
@@ -69,6 +75,7 @@ class Replica {
 
   const ReplicaTotals& totals() const { return totals_; }
   const ExpertTotals& experts() const { return experts_; }
+  const NetworkTotals& network() const { return network_; }
   const std::vector<StepSample>& samples() const { return samples_; }
   double mean_blocks(Instant end) const;
   void trace_to(const ReplicaTrace& trace) { trace_ = trace; }
@@ -84,6 +91,9 @@ class Replica {
   void account(Instant decision, const StepTimes& times);
   void emit(const StepTimes& times, RunLedger& ledger);
   void observe(const StepTimes& times);
+  void observe_experts(std::uint64_t draw);
+  void observe_network(const StepTimes& times, std::uint64_t draw);
+  void trace_step(const StepTimes& times, std::uint64_t draw);
   void plan_next(Instant decision, const StepTimes& times);
   void sample(const StepTimes& times);
 
@@ -104,6 +114,7 @@ class Replica {
 
   ReplicaTotals totals_;
   ExpertTotals experts_;
+  NetworkTotals network_;
   std::vector<ExpertObservation> observations_;
   std::vector<std::vector<std::uint32_t>> observed_counts_;
   TimeWeighted<std::int64_t> blocks_;

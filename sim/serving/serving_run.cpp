@@ -9,7 +9,7 @@
 #include "collectives/layer_collectives.h"
 #include "core/check.h"
 #include "engine/event_queue.h"
-#include "parallel/cuda_graphs.h"
+#include "parallel/graph_sizes.h"
 #include "parallel/memory_use.h"
 #include "serving/replica.h"
 #include "serving/run_ledger.h"
@@ -236,6 +236,7 @@ class ServingRun {
 
   ServingOutcome outcome();
   void describe_experts(ServingOutcome& outcome) const;
+  void describe_network(ServingOutcome& outcome, Instant end) const;
 
   const ServingInputs& inputs_;
   const ServingObserver& observer_;
@@ -284,6 +285,28 @@ void ServingRun::describe_experts(ServingOutcome& outcome) const {
   }
 }
 
+/// Bytes a token of the sampled steps times the tokens of all steps.
+void ServingRun::describe_network(ServingOutcome& outcome, Instant end) const {
+  CarriedBytes bytes{}, peak{}, rate{};
+  for (const auto& replica : replicas_) {
+    const NetworkTotals& sampled = replica->network();
+    if (sampled.tokens == 0) continue;
+    const double scale = static_cast<double>(replica->totals().step_tokens) / static_cast<double>(sampled.tokens);
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+      bytes[i] += sampled.bytes[i] * scale;
+      peak[i] += sampled.peak_per_second[i];
+    }
+  }
+  for (const LinkClassSummary& links : summarize_links(topology_)) {
+    rate[static_cast<std::size_t>(links.kind)] += links.line_rate.value * static_cast<double>(links.links);
+  }
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    if (bytes[i] <= 0 || rate[i] <= 0 || end == Instant()) continue;
+    outcome.network.push_back({std::string(name(static_cast<LinkKind>(i))), bytes[i],
+                               bytes[i] / (rate[i] * end.seconds()), peak[i] / rate[i]});
+  }
+}
+
 ServingOutcome ServingRun::outcome() {
   ServingOutcome out;
   out.interrupted = interrupted_;
@@ -308,6 +331,7 @@ ServingOutcome ServingRun::outcome() {
   memory_.kv_blocks_mean = blocks / static_cast<double>(replicas_.size());
   out.memory.push_back(memory_);
   describe_experts(out);
+  describe_network(out, end);
   out.step_samples = replicas_.front()->samples();
   for (RequestRecord& record : ledger_.records()) {  // units back to (replica, data-parallel rank)
     record.rank += record.replica % units_.per_replica;

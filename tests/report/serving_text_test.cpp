@@ -69,7 +69,7 @@ TEST(OwnLines, SayWhereTheTimeGoesLargestFirst) {
             "KV cache        3,866,624 tokens a data-parallel rank, peak use 10.0 %\n"
             "experts         busiest expert 1.60 x the mean, busiest rank 1.30 x, 7.7 distinct a layer, wait 60.0 us a "
             "step\n"
-            "network         scale_up 12.5 % of its busiest link\n"
+            "network         scale_up 12.5 % of the line rate in the mean, 0.0 % at peak\n"
             "cost            1.333 USD per million output tokens at 2.5 USD per GPU and hour\n"
             "what binds      experts: 67 % of the working time\n"
             "                the KV cache: 10 % in use at the peak, 2 preemptions\n"
