@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <thread>
 
 #include "cli/command.h"
@@ -38,6 +39,9 @@ int run(const Arguments& arguments) {
       return fail(exit_usage, fmt::format("--jobs {}: expected a whole number from 1 to 1024", text));
     }
     jobs = static_cast<int>(value);
+  }
+  if (arguments.has("models") && !std::filesystem::is_directory(arguments.value("models"))) {
+    return fail(exit_missing, fmt::format("--models {}: no such folder", arguments.value("models")));
   }
   const std::string table = arguments.positionals[0];
   const std::vector<ServingRow> measured = read_serving_table(table);
