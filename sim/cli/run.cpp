@@ -42,7 +42,7 @@ constexpr OptionRow rows[] = {
 
 /// "0s:2s" to two instants; a problem in one line otherwise.
 std::string read_window(const std::string& text, Instant& from, Instant& to) {
-  const std::string expected = fmt::format("--trace-window {}: expected FROM:TO such as 0s:2s", text);
+  std::string expected = fmt::format("--trace-window {}: expected FROM:TO such as 0s:2s", text);
   const std::size_t colon = text.find(':');
   if (colon == std::string::npos) return expected;
   const auto time = [](const std::string& part) -> std::optional<Duration> {

@@ -42,7 +42,9 @@ static_assert(kMoeBlocks == std::array<int, 5>{16, 32, 64, 128, 256});
 
 /// rows x ratio to the nearest whole token, at most all of them.
 std::int64_t distinct_tokens(std::int64_t rows, double ratio, std::int64_t tokens) {
-  const auto distinct = static_cast<std::int64_t>(static_cast<double>(rows) * ratio + 0.5);
+  // Never negative, so that adding a half rounds; std::lround would be a call for every rank.
+  const auto distinct =
+      static_cast<std::int64_t>(static_cast<double>(rows) * ratio + 0.5);  // NOLINT(bugprone-incorrect-roundings)
   return std::min({distinct, rows, tokens});
 }
 

@@ -97,7 +97,8 @@ Bytes communication_buffers(const ParallelPlan& plan, const MemoryLimits& limits
 MemoryUse stage_memory(const ModelSpec& model, const ParallelPlan& plan, const GpuSpec& gpu, const MemoryLimits& limits,
                        std::int32_t stage) {
   const std::int64_t all_slots = model.moe.experts + limits.redundant_experts;
-  const auto slots = static_cast<double>((all_slots + plan.ep - 1) / plan.ep);
+  const std::int64_t rank_slots = (all_slots + plan.ep - 1) / plan.ep;
+  const auto slots = static_cast<double>(rank_slots);
   const auto tokens = static_cast<double>(limits.max_batched_tokens);
   const LayerRange range = layers_of_stage(model, plan.pp, stage);
   std::array<double, 5> parts{};
