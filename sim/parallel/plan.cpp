@@ -12,6 +12,7 @@ std::int32_t quotient(std::int32_t whole, std::int32_t part) {
 }
 
 std::string mixer_problem(const MixerSpec& mixer, std::int32_t tp) {
+  if (mixer.kind == MixerKind::mamba) return {};  // its channels are cut, not its heads
   if (mixer.query_heads > 0 && mixer.query_heads % tp != 0) {
     return fmt::format("{} query heads do not divide by tensor_parallel_size {}", mixer.query_heads, tp);
   }

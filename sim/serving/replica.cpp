@@ -25,6 +25,9 @@ void add_scaled(Breakdown& sum, const Breakdown& part, Duration total, Duration 
   sum[TimePart::pipeline_wait] += left;
 }
 
+/// As vLLM's data-parallel balancer counts.
+std::int64_t load_of(const RankScheduler& rank) { return 4 * rank.waiting() + rank.running(); }
+
 }  // namespace
 
 Replica::Replica(ReplicaId id, const EngineSpec& engine, const ModelSpec& model, const SchedulerLimits& limits,
@@ -51,7 +54,7 @@ std::uint32_t Replica::deliver(Instant now, RequestId request, const RequestReco
   const auto n = static_cast<std::uint32_t>(ranks_.size());
   for (std::uint32_t i = 0; i < n; ++i) {
     const std::uint32_t r = (next_rank_ + i) % n;
-    const std::int64_t load = 4 * ranks_[r].waiting() + ranks_[r].running();
+    const std::int64_t load = load_of(ranks_[r]);
     if (load < least) {
       least = load;
       best = r;
@@ -71,7 +74,7 @@ std::uint32_t Replica::deliver(Instant now, RequestId request, const RequestReco
 
 std::int64_t Replica::load() const {
   std::int64_t sum = 0;
-  for (const RankScheduler& rank : ranks_) sum += rank.waiting() + rank.running();
+  for (const RankScheduler& rank : ranks_) sum += load_of(rank);
   return sum;
 }
 

@@ -70,7 +70,7 @@ class Replica {
   };
   void run(const Limits& limits, RunLedger& ledger);
 
-  /// Waiting and running sequences of all ranks.
+  /// 4 x waiting + running sequences of all ranks.
   std::int64_t load() const;
 
   const ReplicaTotals& totals() const { return totals_; }

@@ -83,6 +83,7 @@ class ServingRun {
                .block_tokens = units_.engine.block_size,
                .blocks = memory_.kv_blocks_total,
                .cohorts = units_.engine.plan.pp};
+    next_rank_.resize(units_.count / units_.per_replica);
     for (std::uint32_t i = 0; i < units_.count; ++i) {
       replicas_.push_back(std::make_unique<Replica>(ReplicaId{i}, units_.engine, inputs.model, limits_, *cost_));
       if (observer.trace != nullptr) {
@@ -183,18 +184,30 @@ class ServingRun {
     if (before == Instant::never()) queue_.schedule(replica.next_decision(), kDecision, {false, chosen});
   }
 
+  /// A replica by the engine's policy, then the data-parallel rank with the least load; ties in turn.
   std::uint32_t choose_unit() {
-    const auto turn = static_cast<std::uint32_t>(turn_++ % replicas_.size());
-    if (inputs_.engine.balancing == Balancing::round_robin) return turn;
-    std::uint32_t best = 0;
-    std::int64_t least = INT64_MAX;
-    for (std::uint32_t i = 0; i < replicas_.size(); ++i) {
-      if (replicas_[i]->load() < least) {
-        least = replicas_[i]->load();
-        best = i;
+    const std::uint32_t ranks = units_.per_replica;
+    const auto count = static_cast<std::uint32_t>(replicas_.size()) / ranks;
+    const auto load_of = [&](std::uint32_t replica) {
+      std::int64_t load = 0;
+      for (std::uint32_t r = 0; r < ranks; ++r) load += replicas_[replica * ranks + r]->load();
+      return load;
+    };
+    auto chosen = static_cast<std::uint32_t>(turn_++ % count);
+    if (inputs_.engine.balancing == Balancing::least_loaded) {
+      chosen = 0;
+      for (std::uint32_t i = 1; i < count; ++i) {
+        if (load_of(i) < load_of(chosen)) chosen = i;
       }
     }
-    return best;
+    if (ranks == 1) return chosen;
+    std::uint32_t best = next_rank_[chosen];
+    for (std::uint32_t i = 1; i < ranks; ++i) {
+      const std::uint32_t r = (next_rank_[chosen] + i) % ranks;
+      if (replicas_[chosen * ranks + r]->load() < replicas_[chosen * ranks + best]->load()) best = r;
+    }
+    next_rank_[chosen] = (best + 1) % ranks;
+    return chosen * ranks + best;
   }
 
   void decide(std::uint32_t index) {
@@ -254,6 +267,7 @@ class ServingRun {
   std::size_t next_open_ = 0, next_closed_ = 0;
   Instant next_delivery_ = Instant::never();
   std::uint64_t turn_ = 0;
+  std::vector<std::uint32_t> next_rank_;  ///< by replica: where ties among its ranks begin
   bool closed_ = false, interrupted_ = false;
 };
 

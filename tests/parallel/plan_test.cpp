@@ -71,6 +71,14 @@ TEST(Plan, KeyValueHeadsMayBeReplicatedButNotCut) {
             "6 KV heads neither divide by tensor_parallel_size 4 nor into it");
 }
 
+// Jamba: 28 of 32 layers are Mamba mixers without heads; the attention layers' 32 query and 8 KV heads decide.
+TEST(Plan, MambaMixersDoNotLimitTensorParallelism) {
+  ModelSpec hybrid = llama_3_70b();
+  hybrid.mixers.push_back({.kind = MixerKind::mamba, .query_heads = 1});
+  hybrid.layers.front().mixer = 1;
+  EXPECT_EQ(plan_problem(vllm_plan(8, 1, 1, false), hybrid), "");
+}
+
 TEST(Plan, RemainderLayersGoToTheStagesBeforeTheLast) {
   const ModelSpec model = deepseek_v3();  // 61 layers
   int next = 0, stage = 0;

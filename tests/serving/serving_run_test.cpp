@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "core/random.h"
@@ -229,6 +230,21 @@ TEST(ServingRun, DenseDataParallelRanksAreIndependent) {
   const ServingOutcome two = setup.run();
   EXPECT_EQ(one.requests[0].last_token, two.requests[0].last_token);
   EXPECT_EQ(two.steps, 2 * one.steps);
+}
+
+// Within a replica the rank with the least 4 x waiting + running takes the next request: eight at once over four ranks
+// are two a rank, whatever the policy between replicas.
+TEST(ServingRun, DataParallelRanksShareRequestsEvenly) {
+  ServingSetup setup = serving_setup("Llama-3.1-8B", "dgx-h100");
+  setup.engine.plan = vllm_plan(1, 1, 4, false);
+  setup.engine.replicas = 2;
+  setup.requests = equal_requests(16, 500, 50);
+  for (const Balancing balancing : {Balancing::round_robin, Balancing::least_loaded}) {
+    setup.engine.balancing = balancing;
+    std::array<int, 8> by_rank{};
+    for (const RequestRecord& r : setup.run().requests) ++by_rank[r.replica * 4 + r.rank];
+    EXPECT_EQ(by_rank, (std::array<int, 8>{2, 2, 2, 2, 2, 2, 2, 2}));
+  }
 }
 
 // All data-parallel ranks of a MoE model step together: one long prompt on one rank delays the tokens of the others.
