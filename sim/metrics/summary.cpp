@@ -91,6 +91,9 @@ std::optional<ThroughputWindow> steady_state(std::span<const RequestRecord> requ
   const Instant to = last_start;
   const auto inside = std::lower_bound(ends.begin(), ends.end(), to) - std::lower_bound(ends.begin(), ends.end(), from);
   if (to <= from || inside < static_cast<std::ptrdiff_t>(fewest)) return std::nullopt;
+  // A short stretch of a ramp is no steady state, however even it is.
+  constexpr double shortest_share = 0.2;
+  if ((to - from) / (ends.back() - first_arrival) < shortest_share) return std::nullopt;
 
   constexpr std::int64_t bins = 100;
   const std::int64_t length = (to - from).ps();
@@ -115,11 +118,14 @@ std::optional<ThroughputWindow> steady_state(std::span<const RequestRecord> requ
   }
   const double seconds = (to - from).seconds();
   const double bin_seconds = seconds / static_cast<double>(bins);
-  double output_tokens = 0;
-  for (double& bin : tokens) {
-    output_tokens += bin;
-    bin /= bin_seconds;
+  double output_tokens = 0, first_half = 0;
+  for (std::size_t bin = 0; bin < tokens.size(); ++bin) {
+    if (bin < tokens.size() / 2) first_half += tokens[bin];
+    output_tokens += tokens[bin];
+    tokens[bin] /= bin_seconds;
   }
+  constexpr double largest_drift = 0.2;  // of the mean, between the halves
+  if (std::abs(2 * first_half - output_tokens) > largest_drift * output_tokens / 2) return std::nullopt;
   ThroughputWindow window;
   window.start_s = from.seconds();
   window.end_s = to.seconds();

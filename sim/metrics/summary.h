@@ -31,8 +31,9 @@ std::int64_t output_tokens_between(const RequestRecord& request, Instant from, I
 /// The part of a run without warm-up and drain: from the end of the first tenth of the finished requests, but not
 /// before a mean service time (scheduled to last token) has passed since the first arrival, to the last time that a
 /// request was scheduled; from then on the batch only shrinks. Under overload it is the time in which the engine is
-/// full. Absent when fewer than 20 requests end in it. The half-width is the 90 % interval of batch means over 20
-/// batches.
+/// full. Absent when fewer than 20 requests end in it, when it is shorter than a fifth of the run (first arrival to
+/// last token) or when the output of its halves differs by more than a fifth of their mean: a throughput that still
+/// rises or falls is no steady one. The half-width is the 90 % interval of batch means over 20 batches.
 std::optional<ThroughputWindow> steady_state(std::span<const RequestRecord> requests);
 
 /// Fills counts, throughputs, latencies, goodput, steady state, per-GPU figures and cost of `result` from its

@@ -102,8 +102,8 @@ std::string model_text(const ModelSpec& model) {
                                       whole_number(cache_bytes_per_token(model, DataType::fp8).value)));
   for (const std::int64_t context : contexts) {
     text += row(context == 1 ? "FLOPs of a token" : "",
-                fmt::format("{:.2f} G at {} keys in sight", flops_per_token(model, context).value * 1e-9,
-                            whole_number(context)));
+                fmt::format("{:.2f} G at {} {} in sight", flops_per_token(model, context).value * 1e-9,
+                            whole_number(context), context == 1 ? "key" : "keys"));
   }
   text += row("layers", fmt::format("{}, hidden size {}, vocabulary {}", model.layers.size(), model.hidden,
                                     whole_number(model.vocabulary)));

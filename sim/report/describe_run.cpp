@@ -20,9 +20,10 @@ std::string row(std::string_view label, const std::string& text) {
   return fmt::format("{:<22} {}\n", label, text);
 }
 
-/// Links of one kind with the same rate and latency, counted.
+/// Links of one kind between the same kinds of ends with the same rate and latency, counted.
 struct LinkRow {
   LinkKind kind;
+  VertexKind one_end, other_end;  ///< in the order of the enumeration
   double bandwidth, efficiency;
   Duration latency;
   std::int64_t count;
@@ -31,14 +32,16 @@ struct LinkRow {
 std::vector<LinkRow> link_rows(const Topology& topology) {
   std::vector<LinkRow> rows;
   for (const Link& link : topology.links()) {
-    const auto same = std::find_if(rows.begin(), rows.end(), [&link](const LinkRow& known) {
-      return known.kind == link.kind && known.bandwidth == link.rate.bandwidth.value &&
-             known.efficiency == link.rate.efficiency && known.latency == link.rate.latency;
+    const auto [one, other] = std::minmax({topology.vertices()[link.from].kind, topology.vertices()[link.to].kind});
+    const auto same = std::find_if(rows.begin(), rows.end(), [&](const LinkRow& known) {
+      return known.kind == link.kind && known.one_end == one && known.other_end == other &&
+             known.bandwidth == link.rate.bandwidth.value && known.efficiency == link.rate.efficiency &&
+             known.latency == link.rate.latency;
     });
     if (same != rows.end()) {
       ++same->count;
     } else {
-      rows.push_back({link.kind, link.rate.bandwidth.value, link.rate.efficiency, link.rate.latency, 1});
+      rows.push_back({link.kind, one, other, link.rate.bandwidth.value, link.rate.efficiency, link.rate.latency, 1});
     }
   }
   std::stable_sort(rows.begin(), rows.end(), [](const LinkRow& a, const LinkRow& b) { return a.kind < b.kind; });
@@ -161,8 +164,9 @@ std::string cluster_text(const Topology& topology) {
   text += row("scale-up domain", fmt::format("{} GPUs", cluster.scale_up_domain));
   for (const LinkRow& links : link_rows(topology)) {
     text += row(fmt::format("{} links", name(links.kind)),
-                fmt::format("{:>6} of {:>6.4g} GB/s one way, {:.0f} % reachable, {}", whole_number(links.count),
-                            links.bandwidth * 1e-9, links.efficiency * 100, time_text(links.latency.seconds())));
+                fmt::format("{:>6} of {:>6.4g} GB/s one way, {:.0f} % reachable, {}, {} - {}",
+                            whole_number(links.count), links.bandwidth * 1e-9, links.efficiency * 100,
+                            time_text(links.latency.seconds()), name(links.one_end), name(links.other_end)));
   }
   if (topology.gpu_count() > 1) {
     text += row("bisection bandwidth",
@@ -184,10 +188,11 @@ std::string cluster_json(const Topology& topology) {
   ordered_json links = ordered_json::array();
   for (const LinkRow& one : link_rows(topology)) {
     links.push_back({{"kind", name(one.kind)},
+                     {"between", {name(one.one_end), name(one.other_end)}},
                      {"directed_links", one.count},
                      {"bandwidth_bytes_per_s", one.bandwidth},
                      {"efficiency", one.efficiency},
-                     {"latency_us", one.latency.microseconds()}});
+                     {"latency_us", static_cast<double>(one.latency.ps()) / 1e6}});
   }
   json["links"] = std::move(links);
   if (topology.gpu_count() > 1) json["bisection_bandwidth_bytes_per_s"] = topology.bisection_bandwidth().value;

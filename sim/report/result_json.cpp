@@ -187,8 +187,10 @@ std::string result_json(const RunResult& result) {
   if (!result.network.empty()) {
     ordered_json classes = ordered_json::array();
     for (const LinkClassUse& use : result.network) {
-      classes.push_back(
-          {{"link_class", use.kind}, {"bytes", use.bytes}, {"utilization", use.utilization}, {"peak", use.peak}});
+      classes.push_back({{"link_class", use.kind},
+                         {"bytes", Bytes::ceil(use.bytes).value},
+                         {"utilization", use.utilization},
+                         {"peak", use.peak}});
     }
     json["network"] = std::move(classes);
   }

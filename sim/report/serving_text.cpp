@@ -135,6 +135,8 @@ std::string own_lines(const RunResult& result) {
     lines += own_row("steady state", fmt::format("{} output tok/s, {} req/s, from {} to {}", text,
                                                  short_number(window->request_throughput), time_text(window->start_s),
                                                  time_text(window->end_s)));
+  } else if (result.completed > 0) {
+    lines += own_row("steady state", "none found: the run is too short for one, or its throughput drifts");
   }
   if (result.steps > 0) {
     lines += own_row("steps", fmt::format("{} of {} sequences in the mean, {} preemptions", whole_number(result.steps),

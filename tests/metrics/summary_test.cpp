@@ -141,6 +141,31 @@ TEST(SteadyState, IsAbsentWhenEverythingStartsAtOnce) {
   EXPECT_FALSE(steady_state(requests).has_value());
 }
 
+TEST(SteadyState, IsAbsentInAShortStretchOfALongRun) {
+  // One arrives every 100 ms for 40 s and takes 30 s: the first tenth has ended at 34 s, the last one starts at
+  // 39.9 s, the run ends at 69.9 s: 5.9 s of it are 8 %.
+  std::vector<RequestRecord> requests;
+  for (int i = 0; i < 400; ++i) {
+    requests.push_back(finished(7, 20, at(100 * i), at(100 * i + 50), at(100 * i + 30000)));
+  }
+  EXPECT_FALSE(steady_state(requests).has_value());
+}
+
+TEST(SteadyState, IsAbsentWhereTheThroughputStillRises) {
+  // As the constant stream, but every request after the first 200 has 60 tokens instead of 20: from 22 s on 600
+  // tokens/s instead of 200.
+  std::vector<RequestRecord> requests;
+  for (int i = 0; i < 400; ++i) {
+    const Instant arrival = at(100 * i);
+    requests.push_back(
+        finished(7, i < 200 ? 20 : 60, arrival, arrival + Duration::milliseconds(50), arrival + Duration::seconds(1)));
+  }
+  EXPECT_FALSE(steady_state(requests).has_value());
+  // A tenth more is still steady.
+  for (RequestRecord& request : requests) request.output_tokens = request.output_tokens == 60 ? 22 : 20;
+  EXPECT_TRUE(steady_state(requests).has_value());
+}
+
 TEST(Breakdown, SumsItsPartsAndNamesThem) {
   Breakdown a, b;
   a[TimePart::experts] = Duration::microseconds(3);
