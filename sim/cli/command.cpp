@@ -119,7 +119,7 @@ std::variant<Arguments, std::string> parse_arguments(const Command& command, std
       for (const OptionRow& row : command.options) {
         if (token == std::string(row.name) || (row.letter != 0 && token == std::string(1, row.letter)) ||
             token == "--" + std::string(row.name) || token == fmt::format("-{}", row.letter)) {
-          return fmt::format("{}: --{} needs a {}", command.name, row.name, row.value);
+          return fmt::format("{}: --{} needs a value: --{} {}", command.name, row.name, row.name, row.value);
         }
       }
       return fmt::format("{}: {} needs a value", command.name, token);

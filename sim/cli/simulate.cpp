@@ -56,8 +56,20 @@ Simulation simulate(const Scenario& scenario, const std::vector<Request>& reques
     return request.outcome == RequestOutcome::rejected;
   });
   if (rejected > 0) {
-    result.provenance.notes.push_back(fmt::format("{} of {} requests were refused: longer than {} tokens", rejected,
-                                                  result.requests.size(), engine.max_model_len));
+    const auto too_long =
+        std::count_if(result.requests.begin(), result.requests.end(), [&](const RequestRecord& request) {
+          return request.outcome == RequestOutcome::rejected && engine.max_model_len > 0 &&
+                 std::int64_t{request.input_tokens} + request.output_tokens > engine.max_model_len;
+        });
+    if (too_long > 0) {
+      result.provenance.notes.push_back(fmt::format("{} of {} requests were refused: longer than max_model_len {}",
+                                                    too_long, result.requests.size(), engine.max_model_len));
+    }
+    if (rejected > too_long) {
+      result.provenance.notes.push_back(fmt::format(
+          "{} of {} requests were refused: the KV pool of a rank{} cannot hold them", rejected - too_long,
+          result.requests.size(), engine.enable_chunked_prefill ? "" : ", or a step without chunked prefill,"));
+    }
   }
   result.explanations = what_binds(result);
   return simulation;

@@ -86,7 +86,9 @@ struct NvlinkExchange {
 };
 
 struct CollectiveProfile {
-  std::string name;  ///< file stem
+  std::string name;      ///< file stem
+  std::string provider;  ///< libraries that were measured: "nccl, deepep"
+  std::string date;      ///< of the fit, YYYY-MM-DD
   std::vector<std::string> sources;
   std::vector<std::string> notes;  ///< what was extrapolated, one sentence each
   bool extrapolated = false;       ///< not measured on this GPU and kind of scale-up

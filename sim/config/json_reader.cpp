@@ -202,11 +202,26 @@ class DocumentBuilder : public nlohmann::json_sax<ordered_json> {
   }
   bool parse_error(std::size_t offset, const std::string&, const nlohmann::detail::exception& error) override {
     const Position at = position_of(text_, offset == 0 ? 0 : offset - 1);
+    if (offset > text_.size() || text_.find_first_not_of(" \t\r\n", offset) == std::string_view::npos) {
+      const std::string_view why = error.what();
+      const bool in_string = why.find("missing closing quote") != std::string_view::npos;
+      if (in_string || why.find("unexpected end of input") != std::string_view::npos) {
+        throw ConfigError(InputProblem::bad_data, fmt::format("{}:{}:{}: the file ends inside {}", file_, at.line,
+                                                              at.column, open_place(in_string)));
+      }
+    }
     throw ConfigError(InputProblem::bad_data,
                       fmt::format("{}:{}:{}: {}", file_, at.line, at.column, reason(error.what())));
   }
 
  private:
+  /// What was begun last and not ended.
+  std::string open_place(bool in_string) const {
+    if (in_string) return "a string";
+    if (open_.empty()) return "a value";
+    return open_.back()->is_array() ? "an array" : "an object";
+  }
+
   /// The parser's own words without their prefix and without the text they quote, which can be a whole line.
   static std::string reason(std::string_view what) {
     if (what.find("out_of_range") != std::string_view::npos) return "number out of range";

@@ -164,6 +164,20 @@ bool serves(const JsonReader& file, std::string_view key, const std::string& val
                      [&](const JsonReader& name) { return name.string() == value || name.string() == "any"; });
 }
 
+/// The libraries whose measurements the file's sections hold; empty for defaults that nobody measured.
+std::string providers_of(const JsonReader& file) {
+  if (!file.has("gpus")) return {};
+  std::string providers = "nccl";
+  if (const auto custom = file.find("custom_all_reduce"); custom && custom->at("max_ranks").integer() > 0) {
+    providers += ", vllm";
+  }
+  if (const auto exchange = file.find("exchange")) {
+    if (exchange->has("low_latency_dispatch") || exchange->has("normal_dispatch")) providers += ", deepep";
+    if (exchange->has("two_sided_dispatch") || exchange->has("one_sided_dispatch")) providers += ", trtllm";
+  }
+  return providers;
+}
+
 }  // namespace
 
 CollectiveProfile read_collective_profile(const std::filesystem::path& path, const ClusterSpec& cluster,
@@ -177,6 +191,8 @@ CollectiveProfile read_collective_profile(const std::filesystem::path& path, con
   }
   CollectiveProfile profile = base;
   profile.name = path.stem().string();
+  profile.date = file.at("date").string();
+  profile.provider = providers_of(file);
   profile.sources.push_back(fmt::format("{} ({})", file.at("source").string(), file.at("date").string()));
   const LineRates line{file.at("line_rate").bandwidth() * file.at("efficiency").number_in(0.01, 1),
                        file.at("network_line_rate").bandwidth() * file.at("network_efficiency").number_in(0.01, 1)};

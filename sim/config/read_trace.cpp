@@ -335,7 +335,7 @@ class TraceReading {
       }
       first = next;
     }
-    note(fmt::format("time stamps come in ticks of {:.3g} s with {:.1f} requests each: spread evenly over the tick",
+    note(fmt::format("time stamps come in ticks of {:.6g} s with {:.1f} requests each: spread evenly over the tick",
                      recorded_tick, static_cast<double>(requests.size()) / static_cast<double>(gaps.size() + 1)));
   }
 

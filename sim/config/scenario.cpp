@@ -170,6 +170,33 @@ void read_precision(Reading& reading) {
   scenario.engine.kv_cache = cache ? cache->data_type() : plain;
 }
 
+/// What is computed at the rate of a wider format, because the GPU has none for it.
+void note_wider_rates(Reading& reading) {
+  const Scenario& scenario = reading.scenario;
+  const GpuSpec& gpu = scenario.gpu;
+  const WeightFormats& formats = scenario.model.formats;
+  std::vector<DataType> named;
+  const auto say = [&](DataType format) {
+    const bool eight_bits = format == DataType::fp8 || format == DataType::fp8_block;
+    const bool four_bits = format == DataType::nvfp4 || format == DataType::mxfp4;
+    const bool missing = (eight_bits && gpu.fp8.value <= 0) || (four_bits && gpu.fp4.value <= 0) ||
+                         (format == DataType::int8 && gpu.int8.value <= 0);
+    if (!missing || std::find(named.begin(), named.end(), format) != named.end()) return;
+    named.push_back(format);
+    const std::string_view wider = four_bits && gpu.fp8.value > 0 ? "fp8" : gpu.bf16.value > 0 ? "bf16" : "fp32";
+    reading.scenario.provenance.extrapolated.push_back(
+        fmt::format("{}: has no {} matrix units: computed at the rate of {} at best, {:.0f} TFLOPS, with {} bytes in "
+                    "memory",
+                    gpu.name, name(format), wider, matrix_peak(gpu, format).value / 1e12, name(format)));
+  };
+  for (const DataType format : {formats.attention, formats.dense_ffn}) say(format);
+  if (scenario.model.is_moe()) {
+    say(formats.experts);
+    say(formats.shared);
+  }
+  say(scenario.engine.activation);
+}
+
 // --- the engine ---------------------------------------------------------------------------------------------------
 
 void read_host(const std::optional<JsonReader>& host, HostTimes& times) {
@@ -274,9 +301,21 @@ void read_calibration(Reading& reading) {
   scenario.collectives =
       collective_profile_for(product_root() / "calibrate" / "profiles", scenario.gpu, scenario.cluster);
   const CollectiveProfile& collectives = scenario.collectives;
+  // The profile itself was read last. The defaults before it give what a family of GPUs does not measure: the network
+  // and exchanges of experts.
+  const EngineSpec& engine = scenario.engine;
+  const bool uses_defaults =
+      engine.plan.world() > scenario.cluster.scale_up_domain || engine.all2all_backend != MoeBackend::none;
   std::string sources;
-  for (const std::string& source : collectives.sources) sources += (sources.empty() ? "" : "; ") + source;
-  provenance.profiles.push_back({collectives.name, "", "", sources, collectives.extrapolated});
+  for (auto source = collectives.sources.rbegin(); source != collectives.sources.rend(); ++source) {
+    if (source == collectives.sources.rbegin()) {
+      sources = *source;
+    } else if (uses_defaults) {
+      sources += "; what it does not measure: " + *source;
+    }
+  }
+  provenance.profiles.push_back(
+      {collectives.name, collectives.provider, collectives.date, sources, collectives.extrapolated});
   const fs::path file = product_root() / "calibrate" / "profiles" / (collectives.name + ".json");
   if (fs::exists(file)) reading.add_hash(file);
   if (collectives.extrapolated) {
@@ -437,6 +476,22 @@ void check_plan(Reading& reading) {
   }
 }
 
+/// Times are 64 bits of picoseconds, 106 days: arrivals within 50 days leave the run its own time after the last one.
+/// A gamma process of small shape k strays from its mean by sqrt(requests / k) gaps; ten of those are kept free.
+void check_span(const Reading& reading) {
+  const WorkloadSpec& spec = reading.scenario.workload;
+  if (spec.arrivals.rate_per_second <= 0) return;
+  constexpr double longest_days = 50;
+  const auto requests = static_cast<double>(spec.requests);
+  const double gaps = requests + 10 * std::sqrt(requests / std::min(1.0, spec.arrivals.burstiness));
+  const double days = gaps / spec.arrivals.rate_per_second / 86400;
+  if (days <= longest_days) return;
+  throw ConfigError(InputProblem::bad_data,
+                    fmt::format("{}: /workload/arrivals/rate: {} requests at {:.3g} a second can take {:.4g} days; "
+                                "a run spans at most {:.0f}; give a higher rate or fewer requests",
+                                reading.root.file(), spec.requests, spec.arrivals.rate_per_second, days, longest_days));
+}
+
 /// Longest input and output that the workload can hold for sure; 0 when its law has no end.
 std::int64_t longest(const LengthSpec& spec) {
   switch (spec.kind) {
@@ -450,6 +505,26 @@ std::int64_t longest(const LengthSpec& spec) {
       return spec.values.empty() ? 1 : *std::min_element(spec.values.begin(), spec.values.end());
   }
   return 0;
+}
+
+/// The constant states of max_num_seqs sequences take the room of the whole cache.
+[[noreturn]] void refuse_without_cache(const Reading& reading) {
+  const Scenario& scenario = reading.scenario;
+  EngineSpec engine = scenario.engine;
+  const auto blocks = [&](std::int32_t sequences) {
+    engine.max_num_seqs = sequences;
+    return pool_memory(scenario.model, scenario.gpu, scenario.cluster, engine).kv_blocks_total;
+  };
+  std::int32_t fit = 0;
+  std::int32_t too_many = scenario.engine.max_num_seqs;
+  while (too_many - fit > 1) {
+    const std::int32_t middle = fit + (too_many - fit) / 2;
+    (blocks(middle) >= 1 ? fit : too_many) = middle;
+  }
+  refuse(reading, "/engine/max_num_seqs",
+         fmt::format("the constant states of {} sequences leave no room for a block of KV cache; {}",
+                     scenario.engine.max_num_seqs,
+                     fit > 0 ? fmt::format("at most {} fit", fit) : std::string("not even one fits")));
 }
 
 void check_limits(Reading& reading) {
@@ -466,6 +541,7 @@ void check_limits(Reading& reading) {
     refuse(reading, "/engine", scenario.model.name + " does not fit: " + advice);
   }
   const PoolMemory memory = pool_memory(scenario.model, scenario.gpu, scenario.cluster, engine);
+  if (memory.kv_blocks_total < 1) refuse_without_cache(reading);
   const bool length_given = member(reading.root.find("engine"), "max_model_len").has_value();
   const std::int64_t pool = memory.cache_capacity_tokens;
   if (pool > 0 && (engine.max_model_len == 0 || engine.max_model_len > pool)) {
@@ -519,6 +595,8 @@ Scenario read_scenario_file(const fs::path& path, std::span<const Override> over
   scenario.provenance.tool_version = MOESIM_VERSION;
   reading.add_hash(path);
   for (const Override& override : overrides) {
+    // Strides change no result, and the seed has a field of its own.
+    if (override.pointer == "/strides" || override.pointer == "/seed") continue;
     // A file's folder is not part of the experiment; its bytes are in the hashes.
     std::error_code ignored;
     const bool is_file = fs::is_regular_file(override.value, ignored);
@@ -535,7 +613,9 @@ Scenario read_scenario_file(const fs::path& path, std::span<const Override> over
   read_goals(reading);
   check_plan(reading);
   read_calibration(reading);
+  note_wider_rates(reading);
   read_workload(reading);
+  check_span(reading);
   check_limits(reading);
   return std::move(reading.scenario);
 }
