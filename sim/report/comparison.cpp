@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "metrics/binding.h"
 #include "report/number_text.h"
@@ -76,10 +77,46 @@ std::string times(double value, double reference) {
   return fmt::format("{:.2f} x", value / reference);
 }
 
+/// "B: 3 requests failed: 2 longer than max_model_len (4,096 tokens), 1 longer than the KV pool (512 tokens)"; empty
+/// when none did. A request needs its prompt and output within the length, and all but its last token in the pool.
+std::string failures(const ComparedRun& run, char name) {
+  const EngineSpec& engine = run.scenario->engine;
+  std::int64_t pool = 0;
+  for (const PoolMemory& memory : run.result->memory) pool = std::max(pool, memory.kv_blocks_total * engine.block_size);
+  std::int64_t failed = 0, too_long = 0, too_large = 0, unfinished = 0;
+  for (const RequestRecord& request : run.result->requests) {
+    if (request.outcome == RequestOutcome::finished) continue;
+    ++failed;
+    const std::int64_t tokens = std::int64_t{request.input_tokens} + request.output_tokens;
+    if (request.outcome == RequestOutcome::unfinished) {
+      ++unfinished;
+    } else if (engine.max_model_len > 0 && tokens > engine.max_model_len) {
+      ++too_long;
+    } else if (pool > 0 && tokens - 1 > pool) {
+      ++too_large;
+    }
+  }
+  if (failed == 0) return {};
+  std::string text = fmt::format("{}: {} request{} failed", name, whole_number(failed), failed == 1 ? "" : "s");
+  char separator = ':';
+  const auto add = [&](std::int64_t count, const std::string& why) {
+    if (count > 0) text += fmt::format("{} {} {}", std::exchange(separator, ','), whole_number(count), why);
+  };
+  add(too_long, fmt::format("longer than max_model_len ({} tokens)", whole_number(engine.max_model_len)));
+  add(too_large, fmt::format("longer than the KV pool ({} tokens)", whole_number(pool)));
+  add(failed - too_long - too_large - unfinished, "longer than a step, without chunked prefill");
+  add(unfinished, "not ended with the run");
+  return text;
+}
+
 Verdict verdict(const ComparedRun& run, const ComparedRun& reference, char name) {
   const RunResult& result = *run.result;
   const RunResult& base = *reference.result;
   Verdict verdict;
+  auto& reasons = verdict.reasons;
+  for (const std::string& failed : {failures(reference, 'A'), failures(run, name)}) {
+    if (!failed.empty()) reasons.push_back(failed);
+  }
   if (result.completed == 0 || base.completed == 0) {
     verdict.summary = fmt::format("{}: no request finished in {}", name, result.completed == 0 ? name : 'A');
     return verdict;
@@ -94,7 +131,6 @@ Verdict verdict(const ComparedRun& run, const ComparedRun& reference, char name)
     verdict.summary += fmt::format(
         ", {} the cost", times(*result.cost_usd_per_million_output_tokens, *base.cost_usd_per_million_output_tokens));
   }
-  auto& reasons = verdict.reasons;
   const auto keeps_up = [](const RunResult& one) {
     return one.request_rate > 0 && one.request_throughput > 0.95 * one.request_rate;
   };

@@ -15,8 +15,8 @@ struct ComparedRun {
   const RunResult* result = nullptr;
 };
 
-/// For every run but the first: how it differs from the first one, then the reasons that its breakdown, memory and
-/// model give. Reasons are differences of at least 15 %.
+/// For every run but the first: how it differs from the first one, then why requests of either failed and the reasons
+/// that its breakdown, memory and model give. Reasons are differences of at least 15 %.
 struct Verdict {
   std::string summary;               ///< "B: 0.71 x the output throughput of A, 2.10 x its median TPOT"
   std::vector<std::string> reasons;  ///< "a step takes 24.1 ms instead of 11.3 ms: dense ffn +9.8 ms, ..."

@@ -56,4 +56,14 @@ std::string exact_decimal(std::int64_t ps, int digits) {
   return text;
 }
 
+std::string shortened(std::string_view text, std::size_t most) {
+  const auto starts_character = [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; };
+  std::size_t characters = 0, cut = text.size();
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (!starts_character(text[i])) continue;
+    if (++characters == most) cut = i;
+  }
+  return characters <= most ? std::string(text) : std::string(text.substr(0, cut)) + "…";
+}
+
 }  // namespace moesim

@@ -1,8 +1,10 @@
 #pragma once
 // Numbers as people read them.
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "core/units.h"
 
@@ -21,5 +23,8 @@ std::string time_text(double seconds);
 /// Exact decimal of `ps` picoseconds in units of 10^`digits` ps, without trailing zeros: seconds are 12,
 /// milliseconds 9.
 std::string exact_decimal(std::int64_t ps, int digits);
+
+/// Text of at most `most` characters (UTF-8): what is longer loses its end to an ellipsis.
+std::string shortened(std::string_view text, std::size_t most);
 
 }  // namespace moesim

@@ -96,7 +96,8 @@ std::string plot_latency(const RunResult& result, const std::filesystem::path& f
       "set multiplot layout 1,{} margins 0.065,0.975,0.165,0.8 spacing 0.06,0.1 title {} font ',16'\n"
       "unset key\nset yrange [0:100]\nset ytics 25\n",
       panels.size(),
-      gnuplot_text(fmt::format("{}: latency of {} requests", result.scenario_name, whole_number(result.completed))));
+      gnuplot_text(fmt::format("{}: latency of {} requests", shortened(result.scenario_name, 70),
+                               whole_number(result.completed))));
   for (std::size_t i = 0; i < panels.size(); ++i) {
     commands += distribution_panel(panels[i], plot_colours[i], fmt::format("panel{}", i), i == 0);
   }
@@ -111,7 +112,7 @@ std::string plot_step_time(const RunResult& result, const std::filesystem::path&
   commands += fmt::format(
       "set multiplot layout 2,1 margins 0.085,0.975,0.115,0.9 spacing 0.02,0.075 title {} font ',16'\n"
       "unset key\nset yrange [0:*]\nset xrange [0:{:.6g}]\nset ytics format '%.6g'\n",
-      gnuplot_text(fmt::format("{}: steps of the engine", result.scenario_name)),
+      gnuplot_text(fmt::format("{}: steps of the engine", shortened(result.scenario_name, 70))),
       result.step_samples.back().end.seconds());
   commands += fmt::format(
       "set ylabel 'step time (ms)'\nset format x ''\n"
@@ -221,9 +222,10 @@ std::string plot_comparison(std::span<const RunResult> results, const std::files
     commands += "\n";
   }
   for (std::size_t i = 0; i < n; ++i) {
-    commands += fmt::format("set label {} {} at screen {:.3f},{:.3f} textcolor '#333333'\n", i + 1,
-                            gnuplot_text(fmt::format("{}  {}", static_cast<char>('A' + i), results[i].scenario_name)),
-                            left, screen(names_top + 24 * static_cast<int>(i)));
+    commands += fmt::format(
+        "set label {} {} at screen {:.3f},{:.3f} textcolor '#333333'\n", i + 1,
+        gnuplot_text(fmt::format("{}  {}", static_cast<char>('A' + i), shortened(results[i].scenario_name, 120))), left,
+        screen(names_top + 24 * static_cast<int>(i)));
   }
   // Labels need a plot to be drawn with.
   commands +=

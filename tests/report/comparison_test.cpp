@@ -14,8 +14,10 @@ namespace {
 TEST(Comparison, GivesTheReasonFromBreakdownAndMemory) {
   Scenario scenario;
   scenario.model.moe.experts = 8;
-  const RunResult a = sample_result();
+  RunResult a = sample_result();
   RunResult b = sample_result();
+  a.requests.pop_back();  // the one that failed
+  b.requests.pop_back();
   b.scenario_name = "other";
   b.output_throughput = a.output_throughput / 2;
   b.tpot_ms.median = 60;
@@ -38,6 +40,7 @@ TEST(Comparison, GivesTheReasonFromBreakdownAndMemory) {
 TEST(Comparison, SaysWhenTheLoadBinds) {
   Scenario scenario;
   RunResult a = sample_result();  // 16.28 of 20 requests/s
+  a.requests.clear();
   a.breakdown[TimePart::idle] = Duration::seconds(60);
   RunResult b = a;
   b.breakdown[TimePart::idle] = Duration::seconds(20);
@@ -48,9 +51,35 @@ TEST(Comparison, SaysWhenTheLoadBinds) {
   EXPECT_EQ(verdicts(runs)[0].reasons[0], "both keep up with the load of 16.0 requests/s, so throughput says little");
 }
 
+TEST(Comparison, SaysWhyRequestsFailed) {
+  Scenario scenario;
+  scenario.engine.max_model_len = 4096;
+  scenario.engine.block_size = 16;
+  RunResult a = sample_result();
+  a.requests.clear();
+  RunResult b = a;
+  b.memory[0].kv_blocks_total = 128;  // 2,048 tokens
+  RequestRecord request;
+  request.outcome = RequestOutcome::rejected;
+  for (const std::int32_t tokens : {1900, 1960, 4000, 5000}) {  // with 100 more: 2,000, 2,060, 4,100 and 5,100
+    request.input_tokens = tokens;
+    request.output_tokens = 100;
+    b.requests.push_back(request);
+  }
+  b.requests[0].outcome = RequestOutcome::unfinished;
+  const ComparedRun runs[] = {{&scenario, &a}, {&scenario, &b}};
+  EXPECT_EQ(
+      verdicts(runs)[0].reasons[0],
+      "B: 4 requests failed: 2 longer than max_model_len (4,096 tokens), 1 longer than the KV pool (2,048 tokens), "
+      "1 not ended with the run");
+  b.completed = 0;
+  EXPECT_EQ(verdicts(runs)[0].reasons.size(), 1u);
+}
+
 TEST(Comparison, PrintsAColumnForEveryRun) {
   Scenario scenario;
-  const RunResult a = sample_result();
+  RunResult a = sample_result();
+  a.requests.clear();
   const ComparedRun runs[] = {{&scenario, &a}, {&scenario, &a}, {&scenario, &a}};
   const std::string text = comparison_text(runs);
   EXPECT_NE(text.find("median TPOT (ms)"), std::string::npos);

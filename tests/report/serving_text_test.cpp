@@ -101,5 +101,12 @@ TEST(Numbers, KeepThreeDigitsAndExactTimes) {
   EXPECT_EQ(time_text(0.0213), "21.3 ms");
 }
 
+TEST(Names, AreShortenedByWholeCharacters) {
+  EXPECT_EQ(shortened("abcd", 4), "abcd");
+  EXPECT_EQ(shortened("abcde", 4), "abc…");
+  EXPECT_EQ(shortened("äöüßé", 4), "äöü…");
+  EXPECT_EQ(shortened(std::string(300, 'x'), 70), std::string(69, 'x') + "…");
+}
+
 }  // namespace
 }  // namespace moesim
