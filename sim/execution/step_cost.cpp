@@ -448,6 +448,7 @@ struct TaskList {
 std::vector<RankTask> StepCost::rank_tasks(std::span<const RankBatch> ranks, std::uint64_t draw) {
   State& s = *state_;
   s.time(ranks, draw);
+  const StepTokens step = step_tokens(s.spec, ranks);
   std::vector<RankTask> bars;
   const auto stage_ranks = static_cast<std::size_t>(s.spec.plan.stage_ranks());
   const std::size_t gpus_per_dp_rank = stage_ranks / ranks.size();
@@ -459,6 +460,16 @@ std::vector<RankTask> StepCost::rank_tasks(std::span<const RankBatch> ranks, std
     for (const auto& [layer, task, start] : entries) {
       if (task.duration == Duration()) continue;
       const auto l = static_cast<std::size_t>(std::clamp(layer, 0, s.layer_count() - 1));
+      const bool inside = layer >= 0 && layer < s.layer_count();
+      RankTask bar;
+      if (inside) bar.layer = layer;
+      bar.name = layer < 0 && task.part == TimePart::head ? "embedding" : name(task.part);
+      bar.resource = task.resource;
+      bar.part = task.part;
+      if (task.part == TimePart::tensor_parallel) {  // behind the head logits are gathered, elsewhere hidden states
+        bar.bytes.value =
+            layer == s.layer_count() ? step.rows * s.model.vocabulary * 2 : step.widest * s.model.hidden * 2;
+      }
       const bool mixer = task.part == TimePart::attention;
       const bool routed = task.part == TimePart::experts && task.waiting > Duration();
       if (routed && drawn != layer) {
@@ -473,8 +484,11 @@ std::vector<RankTask> StepCost::rank_tasks(std::span<const RankBatch> ranks, std
           own = s.experts->rank_time(r / static_cast<std::size_t>(s.spec.plan.etp) % s.experts->loads().size());
         }
         if (own == Duration()) continue;
-        const auto rank = static_cast<std::uint32_t>(stage * stage_ranks + r);
-        bars.push_back({rank, layer, task.resource, task.part, stage_start + start, own});
+        bar.rank = static_cast<std::uint32_t>(stage * stage_ranks + r);
+        bar.start = stage_start + start;
+        bar.duration = own;
+        bar.tokens = ranks[r / gpus_per_dp_rank].tokens;
+        bars.push_back(bar);
       }
     }
     stage_start += total.total + s.timing.stage_transfer;

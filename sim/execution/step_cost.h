@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "collectives/collective_cost.h"
@@ -34,11 +35,14 @@ struct ExpertObservation {
 
 /// One bar of a rank, as the trace wants it.
 struct RankTask {
-  std::uint32_t rank = 0;  ///< of the replica
-  std::int32_t layer = 0;
+  std::uint32_t rank = 0;   ///< of the replica
+  std::int32_t layer = -1;  ///< -1: outside the layers
+  std::string_view name;    ///< of the part; "embedding" for what comes before the layers
   Resource resource = Resource::compute;
   TimePart part = TimePart::attention;
   Duration start, duration;  ///< from the start of the step
+  std::int64_t tokens = 0;   ///< of the rank's data-parallel rank
+  Bytes bytes;               ///< message of a tensor-parallel collective; 0 where not known
 };
 
 class StepCost {

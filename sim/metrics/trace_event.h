@@ -1,13 +1,20 @@
 #pragma once
-// One bar of a timeline, for the Chrome trace.
+// One bar of a timeline or the state of a replica at one time, for the Chrome trace.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "core/units.h"
 #include "metrics/breakdown.h"
 
 namespace moesim {
+
+/// Of all data-parallel ranks of a replica together, in one step.
+struct StepCounters {
+  std::int64_t sequences = 0, tokens = 0;
+  std::int64_t blocks_used = 0, blocks_free = 0;  ///< of the KV cache
+};
 
 struct TraceEvent {
   std::uint32_t replica = 0;
@@ -17,7 +24,9 @@ struct TraceEvent {
   TimePart part = TimePart::attention;
   Instant start;
   Duration duration;
-  std::int64_t tokens = 0;
+  std::int64_t tokens = 0;               ///< of the GPU's data-parallel rank in the step; 0 is not written
+  Bytes bytes;                           ///< message of a collective; 0 is not written
+  std::optional<StepCounters> counters;  ///< when set, no bar: counters from `start` on
 };
 
 }  // namespace moesim

@@ -41,7 +41,7 @@ std::string escaped(std::string_view text) {
 
 }  // namespace
 
-std::string chrome_trace(std::span<const TraceEvent> events, std::span<const StepSample> samples) {
+std::string chrome_trace(std::span<const TraceEvent> events) {
   std::string json = "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[";
   const auto out = std::back_inserter(json);
   bool first = true;
@@ -53,7 +53,7 @@ std::string chrome_trace(std::span<const TraceEvent> events, std::span<const Ste
   std::set<std::tuple<std::uint32_t, std::uint32_t, Resource>> lanes;
   for (const TraceEvent& event : events) {
     replicas.insert(event.replica);
-    lanes.insert({event.replica, event.gpu, event.lane});
+    if (!event.counters) lanes.insert({event.replica, event.gpu, event.lane});
   }
   for (const std::uint32_t replica : replicas) {
     begin();
@@ -71,27 +71,22 @@ std::string chrome_trace(std::span<const TraceEvent> events, std::span<const Ste
   }
   for (const TraceEvent& event : events) {
     begin();
+    const std::string start = exact_decimal(event.start.ps(), 6);
+    if (event.counters) {
+      fmt::format_to(out,
+                     R"({{"ph":"C","name":"batch","pid":{},"tid":0,"ts":{},"args":{{"sequences":{},"tokens":{}}}}})",
+                     event.replica, start, event.counters->sequences, event.counters->tokens);
+      begin();
+      fmt::format_to(out, R"({{"ph":"C","name":"kv_blocks","pid":{},"tid":0,"ts":{},"args":{{"used":{},"free":{}}}}})",
+                     event.replica, start, event.counters->blocks_used, event.counters->blocks_free);
+      continue;
+    }
     fmt::format_to(out, R"({{"ph":"X","cat":"{}","name":"{}","pid":{},"tid":{},"ts":{},"dur":{},"args":{{"part":"{}")",
                    event.lane == Resource::network ? "comm" : lane_name(event.lane), escaped(event.name), event.replica,
-                   lane_of(event), exact_decimal(event.start.ps(), 6), exact_decimal(event.duration.ps(), 6),
-                   name(event.part));
+                   lane_of(event), start, exact_decimal(event.duration.ps(), 6), name(event.part));
     if (event.tokens > 0) fmt::format_to(out, R"(,"tokens":{})", event.tokens);
+    if (event.bytes > Bytes()) fmt::format_to(out, R"(,"bytes":{})", event.bytes.value);
     json += "}}";
-  }
-  // Counters of the window only: outside it they would stretch the picture.
-  Instant from = Instant::never();
-  Instant to;
-  for (const TraceEvent& event : events) {
-    from = std::min(from, event.start);
-    to = std::max(to, event.start + event.duration);
-  }
-  for (const StepSample& sample : samples) {
-    const Instant start = sample.end - sample.duration;
-    if (start < from || start > to) continue;
-    begin();
-    fmt::format_to(out, R"({{"ph":"C","name":"batch","pid":{},"tid":0,"ts":{},"args":{{"sequences":{},"tokens":{}}}}})",
-                   replicas.empty() ? 0 : *replicas.begin(), exact_decimal(start.ps(), 6), sample.sequences,
-                   sample.tokens);
   }
   return json + "\n]}\n";
 }

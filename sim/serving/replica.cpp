@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "core/check.h"
 
@@ -26,7 +27,9 @@ void add_scaled(Breakdown& sum, const Breakdown& part, Duration total, Duration 
 }
 
 /// As vLLM's data-parallel balancer counts.
-std::int64_t load_of(const RankScheduler& rank) { return 4 * rank.waiting() + rank.running(); }
+std::int64_t load_of(const RankScheduler& rank) {
+  return 4 * rank.waiting() + rank.running();
+}
 
 }  // namespace
 
@@ -34,6 +37,7 @@ Replica::Replica(ReplicaId id, const EngineSpec& engine, const ModelSpec& model,
                  StepCost& cost)
     : id_(id), engine_(engine), cost_(cost) {
   for (std::int32_t r = 0; r < engine.plan.dp; ++r) ranks_.emplace_back(limits, model.mixers);
+  blocks_total_ = limits.blocks * engine.plan.dp;
   batches_.resize(ranks_.size());
   events_.resize(ranks_.size());
   stage_free_.resize(static_cast<std::size_t>(engine.plan.pp));
@@ -209,13 +213,34 @@ void Replica::observe_network(const StepTimes& times, std::uint64_t draw) {
 }
 
 void Replica::trace_step(const StepTimes& times, std::uint64_t draw) {
-  std::int64_t tokens = 0;
-  for (const RankBatch& batch : batches_) tokens += batch.tokens;
+  if (times.start >= trace_.from) {
+    StepCounters counters;
+    for (const RankBatch& batch : batches_) {
+      counters.sequences += batch.decode_sequences + static_cast<std::int64_t>(batch.prefill.size());
+      counters.tokens += batch.tokens;
+    }
+    for (const RankScheduler& rank : ranks_) counters.blocks_used += rank.blocks_used();
+    counters.blocks_free = blocks_total_ - counters.blocks_used;
+    TraceEvent event;
+    event.replica = id_.value;
+    event.start = times.start;
+    event.counters = counters;
+    trace_.events->push_back(std::move(event));
+  }
   for (const RankTask& task : cost_.rank_tasks(batches_, draw)) {
-    const std::string_view part = name(task.part);
-    trace_.events->push_back({id_.value, task.rank, task.resource,
-                              task.layer < 0 ? std::string(part) : fmt::format("{} L{}", part, task.layer), task.part,
-                              times.start + task.start, task.duration, tokens});
+    const Instant start = times.start + task.start;
+    if (start >= trace_.to || start + task.duration <= trace_.from) continue;
+    TraceEvent event;
+    event.replica = id_.value;
+    event.gpu = task.rank;
+    event.lane = task.resource;
+    event.name = task.layer < 0 ? std::string(task.name) : fmt::format("{} L{}", task.name, task.layer);
+    event.part = task.part;
+    event.start = start;
+    event.duration = task.duration;
+    event.tokens = task.tokens;
+    event.bytes = task.bytes;
+    trace_.events->push_back(std::move(event));
   }
 }
 

@@ -44,6 +44,7 @@ struct NetworkTotals {
   std::int64_t tokens = 0;                  ///< of the sampled steps
 };
 
+/// Receives the bars that overlap [from, to) and the counters of the steps that begin in it.
 struct ReplicaTrace {
   std::vector<TraceEvent>* events = nullptr;
   Instant from, to;
@@ -121,6 +122,7 @@ class Replica {
   std::vector<StepSample> samples_;
   std::int64_t sample_every_ = 1;
   ReplicaTrace trace_;
+  std::int64_t blocks_total_ = 0;  ///< of all ranks
 };
 
 }  // namespace moesim

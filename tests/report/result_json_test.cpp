@@ -81,28 +81,48 @@ TEST(RequestsCsv, IsExactAndEmptyWhereNothingHappened) {
 }
 
 TEST(ChromeTrace, GivesEveryGpuALaneForComputingAndOneForCommunicating) {
-  std::vector<TraceEvent> events(3);
-  events[0] = {0,  1, Resource::compute, "attention L0", TimePart::attention, at_ms(90), Duration::microseconds(41),
-               128};
-  events[1] = {0, 1, Resource::network, "say \"dispatch\"", TimePart::dispatch, at_ms(91), Duration::nanoseconds(1500),
-               0};
-  events[2] = {1, 0, Resource::compute, "head", TimePart::head, at_ms(92), Duration::microseconds(2), 1};
-  const ordered_json json = ordered_json::parse(chrome_trace(events, sample_result().step_samples));
-  std::vector<std::string> names;
-  int bars = 0, counters = 0;
-  for (const ordered_json& event : json["traceEvents"]) {
-    if (event["name"] == "thread_name") names.push_back(event["args"]["name"]);
-    bars += event["ph"] == "X";
-    counters += event["ph"] == "C";
-  }
-  EXPECT_EQ(names, (std::vector<std::string>{"gpu1 compute", "gpu1 communication", "gpu0 compute"}));
-  EXPECT_EQ(bars, 3);
-  EXPECT_EQ(counters, 0);  // both steps start outside [90 ms, 92.002 ms]
-  const ordered_json& dispatch = json["traceEvents"][json["traceEvents"].size() - 2];
-  EXPECT_EQ(dispatch["name"], "say \"dispatch\"");
-  EXPECT_EQ(dispatch["cat"], "comm");
-  EXPECT_EQ(dispatch["ts"].get<double>(), 91000.0);
-  EXPECT_EQ(dispatch["dur"].get<double>(), 1.5);
+  TraceEvent attention;
+  attention.gpu = 1;
+  attention.name = "attention L0";
+  attention.start = at_ms(90);
+  attention.duration = Duration::microseconds(41);
+  attention.tokens = 128;
+  TraceEvent reduce = attention;
+  reduce.lane = Resource::network;
+  reduce.name = "say \"reduce\"";
+  reduce.part = TimePart::tensor_parallel;
+  reduce.start = at_ms(91);
+  reduce.duration = Duration::nanoseconds(1500);
+  reduce.bytes = {1048576};
+  TraceEvent embedding;
+  embedding.replica = 1;
+  embedding.name = "embedding";
+  embedding.part = TimePart::head;
+  embedding.start = at_ms(92);
+  embedding.duration = Duration::microseconds(2);
+  TraceEvent counters;
+  counters.start = at_ms(90);
+  counters.counters = StepCounters{3, 130, 40, 60};
+  const TraceEvent events[] = {counters, attention, reduce, embedding};
+  const std::string text = chrome_trace(events);
+  EXPECT_EQ(text,
+            R"({"displayTimeUnit":"ms","traceEvents":[
+{"ph":"M","name":"process_name","pid":0,"tid":0,"args":{"name":"replica 0"}},
+{"ph":"M","name":"process_name","pid":1,"tid":0,"args":{"name":"replica 1"}},
+{"ph":"M","name":"thread_name","pid":0,"tid":4,"args":{"name":"gpu1 compute"}},
+{"ph":"M","name":"thread_sort_index","pid":0,"tid":4,"args":{"sort_index":4}},
+{"ph":"M","name":"thread_name","pid":0,"tid":5,"args":{"name":"gpu1 communication"}},
+{"ph":"M","name":"thread_sort_index","pid":0,"tid":5,"args":{"sort_index":5}},
+{"ph":"M","name":"thread_name","pid":1,"tid":1,"args":{"name":"gpu0 compute"}},
+{"ph":"M","name":"thread_sort_index","pid":1,"tid":1,"args":{"sort_index":1}},
+{"ph":"C","name":"batch","pid":0,"tid":0,"ts":90000,"args":{"sequences":3,"tokens":130}},
+{"ph":"C","name":"kv_blocks","pid":0,"tid":0,"ts":90000,"args":{"used":40,"free":60}},
+{"ph":"X","cat":"compute","name":"attention L0","pid":0,"tid":4,"ts":90000,"dur":41,"args":{"part":"attention","tokens":128}},
+{"ph":"X","cat":"comm","name":"say \"reduce\"","pid":0,"tid":5,"ts":91000,"dur":1.5,"args":{"part":"tensor_parallel","tokens":128,"bytes":1048576}},
+{"ph":"X","cat":"compute","name":"embedding","pid":1,"tid":1,"ts":92000,"dur":2,"args":{"part":"head"}}
+]}
+)");
+  EXPECT_TRUE(ordered_json::accept(text));
 }
 
 }  // namespace
