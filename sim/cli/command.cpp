@@ -68,6 +68,7 @@ std::string positional_problem(const Command& command, const std::vector<std::st
   for (const PositionalRow& row : command.positionals) {
     std::size_t taken = 0;
     while (at < given.size() && taken < row.most) {
+      if (given[at].empty()) return fmt::format("{}: {} is an empty word", command.name, row.name);
       const std::vector<std::string> choices = words_of(row.choices);
       if (!choices.empty() && std::find(choices.begin(), choices.end(), given[at]) == choices.end()) {
         std::string list;

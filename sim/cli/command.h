@@ -11,7 +11,8 @@
 namespace moesim {
 
 /// Exit codes of the contract that commands return themselves.
-inline constexpr int exit_ok = 0, exit_no = 1, exit_usage = 2, exit_missing = 3, exit_bug = 70, exit_interrupted = 130;
+inline constexpr int exit_ok = 0, exit_no = 1, exit_usage = 2, exit_missing = 3, exit_bad_data = 4, exit_bug = 70,
+                     exit_interrupted = 130;
 
 enum class Completion { none, file, folder };
 

@@ -30,6 +30,9 @@ constexpr OptionRow rows[] = {
 
 int run(const Arguments& arguments) {
   const bool quiet = arguments.has("quiet");
+  if (arguments.has("output") && arguments.value("output").empty()) {
+    return fail(exit_usage, "--output \"\": expected a name");
+  }
   std::vector<Scenario> scenarios;
   for (const std::string& file : arguments.positionals) scenarios.push_back(read_scenario_file(scenario_file(file)));
   // The workload, the limits and the seed of the first hold for all.
@@ -40,6 +43,9 @@ int run(const Arguments& arguments) {
     scenarios[i].seed = scenarios[i].provenance.seed = scenarios[0].seed;
     scenarios[i].provenance.notes.push_back("workload, limits and seed of " + scenarios[0].name);
   }
+  OutputFolder folder(arguments.has("output") ? fs::path(arguments.value("output"))
+                                              : fs::path("results") / (scenarios[0].stem + "-vs-" + scenarios[1].stem));
+  if (!folder.problem().empty()) return fail(exit_missing, folder.problem());
   watch_interrupts();
   std::vector<RunResult> results;
   for (const Scenario& scenario : scenarios) {
@@ -56,20 +62,18 @@ int run(const Arguments& arguments) {
   }
   std::vector<ComparedRun> runs;
   for (std::size_t i = 0; i < results.size(); ++i) runs.push_back({&scenarios[i], &results[i]});
-  const fs::path folder = arguments.has("output")
-                              ? fs::path(arguments.value("output"))
-                              : fs::path("results") / (scenarios[0].stem + "-vs-" + scenarios[1].stem);
-  if (const std::string problem = write_file_atomically(folder / "compare.json", comparison_json(runs));
+  folder.keep();
+  if (const std::string problem = write_file_atomically(folder.path() / "compare.json", comparison_json(runs));
       !problem.empty()) {
     return fail(exit_missing, problem);
   }
   if (!gnuplot_found()) {
     fmt::print(stderr, "moesim: no plot: gnuplot is not installed (apt install gnuplot-nox)\n");
-  } else if (const std::string problem = plot_comparison(results, folder / "compare.svg"); !problem.empty()) {
+  } else if (const std::string problem = plot_comparison(results, folder.path() / "compare.svg"); !problem.empty()) {
     return fail(exit_missing, problem);
   }
   fmt::print("{}", arguments.has("json") ? comparison_json(runs) : comparison_text(runs));
-  if (!quiet) fmt::print(stderr, "files: {}\n", (folder / "").string());
+  if (!quiet) fmt::print(stderr, "files: {}\n", (folder.path() / "").string());
   return exit_ok;
 }
 

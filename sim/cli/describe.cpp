@@ -46,17 +46,13 @@ constexpr OptionRow rows[] = {
 
 /// A file as given, from the product's root, or by the name of a shipped one.
 fs::path file_or_named(const std::string& name, const fs::path& folder) {
-  if (!fs::exists(name)) {
-    const fs::path shipped = product_root() / folder / (name + ".json");
-    if (fs::exists(shipped)) return shipped;
-  }
-  return resolve_path(name, fs::current_path());
+  return is_standard_input(name) ? fs::path(name) : resolve_path(name, fs::current_path(), folder);
 }
 
 int describe_model(const Arguments& arguments, const std::string& name) {
   std::vector<std::string> warnings;
   std::optional<fs::path> file;
-  if (!fs::exists(name)) file = find_model_by_name(name);
+  if (!fs::exists(name) && !is_standard_input(name)) file = find_model_by_name(name);
   const ModelSpec model = read_model_file(file ? *file : file_or_named(name, "models"), &warnings);
   fmt::print("{}", arguments.has("json") ? model_json(model) : model_text(model));
   for (const std::string& warning : warnings) fmt::print(stderr, "moesim: note: {}\n", warning);
@@ -64,8 +60,8 @@ int describe_model(const Arguments& arguments, const std::string& name) {
 }
 
 int describe_gpu(const Arguments& arguments, const std::string& name) {
-  const bool is_file = name.ends_with(".json");
-  const GpuSpec gpu = is_file ? read_gpu_file(resolve_path(name, fs::current_path())) : find_gpu(name);
+  const bool is_file = name.ends_with(".json") || is_standard_input(name);
+  const GpuSpec gpu = is_file ? read_gpu_file(file_or_named(name, fs::path("topologies") / "gpu")) : find_gpu(name);
   fmt::print("{}", arguments.has("json") ? gpu_json(gpu) : gpu_text(gpu));
   return exit_ok;
 }
@@ -108,7 +104,7 @@ int describe_cluster(const Arguments& arguments, const std::string& name) {
 int describe_scenario(const Arguments& arguments, const std::string& name) {
   std::vector<Override> overrides;
   if (const std::string problem = read_overrides(arguments.values("set"), overrides); !problem.empty()) {
-    return fail(exit_usage, problem);
+    return fail(exit_bad_data, problem);
   }
   const Scenario scenario = read_scenario_file(scenario_file(name), overrides);
   fmt::print("{}", arguments.has("json") ? scenario_json(scenario) : scenario_text(scenario));
@@ -130,9 +126,11 @@ TraceFormat guessed_format(const fs::path& file) {
 }
 
 int describe_trace(const Arguments& arguments, const std::string& name) {
-  const fs::path file = resolve_path(name, fs::current_path());
+  const bool standard = is_standard_input(name);
+  if (standard && !arguments.has("format")) return fail(exit_usage, "describe: trace - needs --format NAME");
+  const fs::path file = standard ? fs::path(name) : resolve_path(name, fs::current_path());
   TraceOptions options;
-  options.format = guessed_format(file);
+  if (!standard) options.format = guessed_format(file);
   if (arguments.has("format")) {
     const auto format = trace_format_from_name(arguments.value("format"));
     if (!format) {
@@ -143,14 +141,28 @@ int describe_trace(const Arguments& arguments, const std::string& name) {
   }
   if (arguments.has("time-unit")) options.time_unit = arguments.value("time-unit");
   const Trace trace = read_trace(file, options);
-  const std::string shown = file.filename().string();
+  const std::string shown = fs::path(input_name(file)).filename().string();
   fmt::print("{}", arguments.has("json") ? trace_json(shown, trace.requests, trace.notes)
                                          : trace_text(shown, trace.requests, trace.notes));
   return exit_ok;
 }
 
+/// The kind to which an option belongs; empty: any.
+std::string_view kind_of(std::string_view option) {
+  if (option == "nodes" || option == "dot" || option == "graphml") return "cluster";
+  if (option == "set") return "scenario";
+  if (option == "format" || option == "time-unit") return "trace";
+  return {};
+}
+
 int run(const Arguments& arguments) {
   const std::string& kind = arguments.positionals[0];
+  for (const OptionRow& row : rows) {
+    const std::string_view wanted = kind_of(row.name);
+    if (arguments.has(row.name) && !wanted.empty() && wanted != kind) {
+      return fail(exit_usage, fmt::format("describe: --{} belongs to {}, not to {}", row.name, wanted, kind));
+    }
+  }
   const std::string& name = arguments.positionals[1];
   if (kind == "model") return describe_model(arguments, name);
   if (kind == "gpu") return describe_gpu(arguments, name);

@@ -86,7 +86,7 @@ std::string write_results(const RunResult& result, const fs::path& folder) {
 int run(const Arguments& arguments) {
   std::vector<Override> overrides;
   if (const std::string problem = read_overrides(arguments.values("set"), overrides); !problem.empty()) {
-    return fail(exit_usage, problem);
+    return fail(exit_bad_data, problem);
   }
   std::optional<std::uint64_t> seed;
   if (arguments.has("seed")) {
@@ -95,6 +95,11 @@ int run(const Arguments& arguments) {
     seed = std::strtoull(text.c_str(), &end, 10);
     if (text.empty() || text[0] < '0' || text[0] > '9' || *end != 0) {
       return fail(exit_usage, fmt::format("--seed {}: expected a whole number", text));
+    }
+  }
+  for (const char* option : {"output", "trace"}) {
+    if (arguments.has(option) && arguments.value(option).empty()) {
+      return fail(exit_usage, fmt::format("--{} \"\": expected a name", option));
     }
   }
   std::vector<TraceEvent> events;
@@ -113,6 +118,11 @@ int run(const Arguments& arguments) {
   }
 
   const Scenario scenario = read_scenario_file(scenario_file(arguments.positionals[0]), overrides, seed);
+  OutputFolder folder(arguments.has("output") ? fs::path(arguments.value("output"))
+                                              : fs::path("results") / scenario.stem);
+  if (!folder.problem().empty()) return fail(exit_missing, folder.problem());
+  OutputFolder trace_folder(trace_file.empty() ? folder.path() : fs::absolute(trace_file).parent_path());
+  if (!trace_folder.problem().empty()) return fail(exit_missing, trace_folder.problem());
   const std::vector<Request> requests = generate_requests(scenario.workload, scenario.seed);
   const bool quiet = arguments.has("quiet");
   watch_interrupts();
@@ -129,9 +139,11 @@ int run(const Arguments& arguments) {
     return fail(exit_interrupted, fmt::format("interrupted after {} of {} requests; nothing was written",
                                               result.completed, result.requests.size()));
   }
-  const fs::path folder =
-      arguments.has("output") ? fs::path(arguments.value("output")) : fs::path("results") / scenario.stem;
-  if (const std::string problem = write_results(result, folder); !problem.empty()) return fail(exit_missing, problem);
+  folder.keep();
+  trace_folder.keep();
+  if (const std::string problem = write_results(result, folder.path()); !problem.empty()) {
+    return fail(exit_missing, problem);
+  }
   if (!trace_file.empty()) {
     const std::string problem = write_file_atomically(trace_file, chrome_trace(events, result.step_samples));
     if (!problem.empty()) return fail(exit_missing, problem);
@@ -142,7 +154,7 @@ int run(const Arguments& arguments) {
   }
   fmt::print("{}{}", benchmark_block(result), own_lines(result));
   if (!quiet) {
-    fmt::print(stderr, "files: {}{}; next: moesim compare {} ANOTHER.json\n", (folder / "").string(),
+    fmt::print(stderr, "files: {}{}; next: moesim compare {} ANOTHER.json\n", (folder.path() / "").string(),
                trace_file.empty() ? "" : " and " + trace_file, arguments.positionals[0]);
   }
   return exit_ok;

@@ -7,6 +7,7 @@
 #include "config/json_reader.h"
 #include "metrics/binding.h"
 #include "metrics/summary.h"
+#include "report/output_file.h"
 
 namespace moesim {
 
@@ -78,6 +79,26 @@ Simulation simulate(const Scenario& scenario, const std::vector<Request>& reques
 std::filesystem::path scenario_file(const std::string& name) {
   const std::filesystem::path shipped = product_root() / name;
   return !std::filesystem::exists(name) && std::filesystem::exists(shipped) ? shipped : std::filesystem::path(name);
+}
+
+OutputFolder::OutputFolder(std::filesystem::path folder) : folder_(std::move(folder)) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  for (fs::path above = fs::absolute(folder_ / "").parent_path();
+       !fs::exists(above, ignored) && above.has_relative_path(); above = above.parent_path()) {
+    made_.push_back(above);
+  }
+  const fs::path trial = temporary_name(folder_ / "trial");
+  problem_ = write_file_atomically(trial, "");
+  fs::remove(trial, ignored);
+  if (const auto name = problem_.find(trial.string()); name != std::string::npos) {
+    problem_.replace(name, trial.string().size(), folder_.string());
+  }
+}
+
+OutputFolder::~OutputFolder() {
+  std::error_code ignored;
+  for (const std::filesystem::path& folder : made_) std::filesystem::remove(folder, ignored);
 }
 
 std::string read_overrides(std::span<const std::string> words, std::vector<Override>& overrides) {

@@ -9,6 +9,7 @@
 
 #include "cli/command.h"
 #include "cli/progress.h"
+#include "config/json_reader.h"
 #include "report/output_file.h"
 #include "report/validation_text.h"
 #include "study/validate.h"
@@ -49,7 +50,7 @@ int run(const Arguments& arguments) {
   watch_interrupts();
   ValidationResult result;
   {
-    Progress progress(table, arguments.has("quiet") ? Progress::Style::none : Progress::style_of_stderr());
+    Progress progress(input_name(table), arguments.has("quiet") ? Progress::Style::none : Progress::style_of_stderr());
     result = validate(measured, sources, jobs,
                       {.update = [&progress](std::int64_t done, std::int64_t total) { progress.update(done, total); },
                        .interrupted = interrupted});

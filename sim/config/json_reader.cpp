@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <iostream>
 #include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -280,6 +281,7 @@ class DocumentBuilder : public nlohmann::json_sax<ordered_json> {
 };
 
 std::string read_text(const fs::path& path) {
+  if (is_standard_input(path)) return standard_input();
   const std::string file = path.string();
   std::error_code ignored;
   const fs::file_status status = fs::status(path, ignored);
@@ -530,8 +532,32 @@ void JsonReader::expect_only(std::span<const std::string_view> known) const {
   }
 }
 
+bool is_standard_input(const fs::path& path) {
+  return path == "-";
+}
+
+const std::string& standard_input() {
+  static const std::string text = [] {
+    std::string all;
+    std::vector<char> piece(std::size_t{1} << 20);
+    while (std::cin) {
+      std::cin.read(piece.data(), static_cast<std::streamsize>(piece.size()));
+      all.append(piece.data(), static_cast<std::size_t>(std::cin.gcount()));
+      if (all.size() > largest_file) {
+        throw ConfigError(InputProblem::bad_data, fmt::format("stdin: larger than {} MiB", largest_file >> 20));
+      }
+    }
+    return all;
+  }();
+  return text;
+}
+
+std::string input_name(const fs::path& path) {
+  return is_standard_input(path) ? "stdin" : path.string();
+}
+
 ordered_json parse_json_file(const fs::path& path) {
-  const std::string file = path.string();
+  const std::string file = input_name(path);
   const std::string text = read_text(path);
   if (text.find_first_not_of(" \t\r\n") == std::string::npos) {
     throw ConfigError(InputProblem::bad_data, fmt::format("{}: is empty; expected a JSON object", file));
@@ -549,7 +575,7 @@ ordered_json parse_json_file(const fs::path& path) {
   return builder.take();
 }
 
-fs::path resolve_path(const std::string& name, const fs::path& from) {
+fs::path resolve_path(const std::string& name, const fs::path& from, const fs::path& shipped) {
   std::vector<fs::path> candidates;
   const auto add = [&candidates](const fs::path& path) {
     const fs::path plain = path.lexically_normal();
@@ -562,6 +588,9 @@ fs::path resolve_path(const std::string& name, const fs::path& from) {
     add(from / wanted);
     add(wanted);
     add(product_root() / wanted);
+    if (!shipped.empty() && !wanted.has_parent_path()) {
+      add(product_root() / shipped / (name.ends_with(".json") ? name : name + ".json"));
+    }
   }
   constexpr std::size_t longest_name = 1024;
   if (name.size() > longest_name) {

@@ -82,13 +82,21 @@ class JsonReader {
   std::string pointer_;
 };
 
-/// Reads a whole file (at most `limit` bytes) and parses it; comments are allowed. Errors: missing file (3), syntax (4)
-/// with line and column.
+/// The path that stands for standard input: "-".
+bool is_standard_input(const std::filesystem::path& path);
+/// All of standard input, read once.
+const std::string& standard_input();
+/// What messages and results call a file: its path, "stdin" for standard input.
+std::string input_name(const std::filesystem::path& path);
+
+/// Reads a whole file (at most `limit` bytes) or standard input and parses it; comments are allowed. Errors: missing
+/// file (3), syntax (4) with line and column.
 nlohmann::ordered_json parse_json_file(const std::filesystem::path& path);
 
 /// A relative `name` in a file of folder `from`: tried there, then in the current directory, then under the product's
-/// root; the error lists what was tried.
-std::filesystem::path resolve_path(const std::string& name, const std::filesystem::path& from);
+/// root, then, where `shipped` names a folder of the product, by its bare name there; the error lists what was tried.
+std::filesystem::path resolve_path(const std::string& name, const std::filesystem::path& from,
+                                   const std::filesystem::path& shipped = {});
 /// The product's root: MOESIM_ROOT in the environment, else the source folder that built the program.
 std::filesystem::path product_root();
 

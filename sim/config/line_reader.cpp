@@ -1,6 +1,7 @@
 #include "config/line_reader.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/tokenizer.hpp>
@@ -25,12 +26,14 @@ std::string_view trimmed(std::string_view text) {
 
 }  // namespace
 
-LineReader::LineReader(const std::filesystem::path& path) : name_(path.string()) {
+LineReader::LineReader(const std::filesystem::path& path) : name_(input_name(path)) {
   std::error_code error;
+  const bool standard = is_standard_input(path);
   if (std::filesystem::is_directory(path, error)) {
     throw ConfigError(InputProblem::missing_file, fmt::format("{}: is a folder; expected a file", name_));
   }
-  file_.reset(std::fopen(name_.c_str(), "rb"));
+  // A descriptor of its own: the reader closes what it reads.
+  file_.reset(standard ? ::fdopen(::dup(STDIN_FILENO), "rb") : std::fopen(name_.c_str(), "rb"));
   if (!file_) {
     const char* why = errno == ENOENT ? "no such file" : std::strerror(errno);
     throw ConfigError(InputProblem::missing_file, fmt::format("{}: {}", name_, why));

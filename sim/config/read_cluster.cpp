@@ -144,7 +144,7 @@ ClusterSpec read_cluster(const JsonReader& value) {
 
 ClusterSpec read_cluster_file(const std::filesystem::path& path) {
   const nlohmann::ordered_json document = parse_json_file(path);
-  return read_cluster(JsonReader(document, path.string()));
+  return read_cluster(JsonReader(document, input_name(path)));
 }
 
 }  // namespace moesim

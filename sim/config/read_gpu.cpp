@@ -82,14 +82,14 @@ std::string near_names(std::string_view name, const std::vector<GpuSpec>& gpus) 
 
 GpuSpec read_gpu_file(const fs::path& path) {
   const nlohmann::ordered_json document = parse_json_file(path);
-  const JsonReader file(document, path.string());
+  const JsonReader file(document, input_name(path));
   constexpr std::array<std::string_view, 21> known = {
       "name",  "vendor", "architecture",  "memory", "memory_bandwidth", "bf16",         "fp8",
       "int8",  "fp4",    "fp32",          "l2",     "bf16_measured",    "fp8_measured", "multiprocessors",
       "power", "price",  "scale_up_peer", "source", "scale_up",         "host_link",    "aliases"};
   file.expect_only(known);
   GpuSpec gpu;
-  gpu.id = path.stem().string();
+  gpu.id = fs::path(input_name(path)).stem().string();
   gpu.name = file.at("name").string();
   gpu.vendor = file.at("vendor").string();
   gpu.architecture = file.at("architecture").string();

@@ -300,7 +300,7 @@ ModelSpec read_model(const JsonReader& root, std::vector<std::string>* warnings)
 
 ModelSpec read_model_file(const std::filesystem::path& path, std::vector<std::string>* warnings) {
   const nlohmann::ordered_json json = parse_json_file(path);
-  return read_model(JsonReader(json, path.string()), warnings);
+  return read_model(JsonReader(json, input_name(path)), warnings);
 }
 
 }  // namespace moesim

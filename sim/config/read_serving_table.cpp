@@ -95,7 +95,7 @@ void refuse_other_tables(const LineReader& reader, const std::filesystem::path& 
   const auto has = [&](std::string_view name) { return std::find(header.begin(), header.end(), name) != header.end(); };
   if (has("metric_scope")) return;
   if (has("step_time_s") || has("decode_tok_s")) {
-    throw ConfigError(InputProblem::usage, fmt::format("{}: validation of {} tables is not built yet", path.string(),
+    throw ConfigError(InputProblem::usage, fmt::format("{}: validation of {} tables is not built yet", input_name(path),
                                                        has("step_time_s") ? "training" : "offload"));
   }
   reader.fail("missing column metric_scope; expected the header of a table of serving results");

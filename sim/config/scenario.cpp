@@ -51,6 +51,10 @@ struct Reading {
   Scenario scenario{};
 
   void add_hash(const fs::path& file) {
+    if (is_standard_input(file)) {
+      scenario.provenance.input_hashes.emplace_back("stdin", hash_of(standard_input()));
+      return;
+    }
     const std::string shown = shown_path(file);
     for (const auto& [known, hash] : scenario.provenance.input_hashes) {
       if (known == shown) return;
@@ -58,9 +62,10 @@ struct Reading {
     scenario.provenance.input_hashes.emplace_back(shown, hash_of_file(file));
   }
   void note(std::string text) { scenario.provenance.notes.push_back(std::move(text)); }
-  fs::path file_of(const JsonReader& value) const {
+  /// `shipped` is the folder of the product that holds files of this kind.
+  fs::path file_of(const JsonReader& value, const fs::path& shipped = {}) const {
     try {
-      return resolve_path(value.string(), folder);
+      return resolve_path(value.string(), folder, shipped);
     } catch (const ConfigError& error) {
       throw ConfigError(InputProblem::missing_file,
                         fmt::format("{}: {}: {}", value.file(), value.pointer(), error.what()));
@@ -103,7 +108,7 @@ void read_what(Reading& reading) {
     std::optional<fs::path> file;
     if (!text.ends_with(".json")) file = find_model_by_name(text);
     if (!file && !looks_like_a_file(text)) fail_unknown_name(model, "model", product_root() / "models");
-    if (!file) file = reading.file_of(model);
+    if (!file) file = reading.file_of(model, "models");
     scenario.model = read_model_file(*file, &warnings);
     reading.add_hash(*file);
   }
@@ -117,7 +122,7 @@ void read_what(Reading& reading) {
     const fs::path folder = product_root() / "topologies" / "cluster";
     fs::path file = folder / (text + ".json");
     if (looks_like_a_file(text)) {
-      file = reading.file_of(cluster);
+      file = reading.file_of(cluster, fs::path("topologies") / "cluster");
     } else if (!fs::exists(file)) {
       fail_unknown_name(cluster, "cluster", folder);
     }
@@ -185,7 +190,7 @@ void note_wider_rates(Reading& reading) {
     named.push_back(format);
     const std::string_view wider = four_bits && gpu.fp8.value > 0 ? "fp8" : gpu.bf16.value > 0 ? "bf16" : "fp32";
     reading.scenario.provenance.extrapolated.push_back(
-        fmt::format("{}: has no {} matrix units: computed at the rate of {} at best, {:.0f} TFLOPS, with {} bytes in "
+        fmt::format("{} has no {} matrix units: computed at the rate of {} at best, {:.0f} TFLOPS, with {} bytes in "
                     "memory",
                     gpu.name, name(format), wider, matrix_peak(gpu, format).value / 1e12, name(format)));
   };
@@ -219,7 +224,13 @@ void read_limits(Reading& reading, const std::optional<JsonReader>& engine) {
   const bool roomy = scenario.gpu.memory.value >= large && !scenario.gpu.id.starts_with("a100");
   if (const auto value = member(engine, "enable_chunked_prefill")) spec.enable_chunked_prefill = value->boolean();
   spec.max_model_len = scenario.model.max_positions;
-  if (const auto length = member(engine, "max_model_len")) spec.max_model_len = length->integer();
+  if (const auto length = member(engine, "max_model_len")) {
+    spec.max_model_len = length->integer();
+    if (scenario.model.max_positions > 0 && spec.max_model_len > scenario.model.max_positions) {
+      reading.note(fmt::format("max_model_len {} is more than the {} positions that the model's config.json gives",
+                               spec.max_model_len, scenario.model.max_positions));
+    }
+  }
   std::int64_t tokens = roomy ? 8192 : 2048;
   if (!spec.enable_chunked_prefill) tokens = std::max(tokens, std::min<std::int64_t>(spec.max_model_len, 100'000'000));
   spec.max_num_batched_tokens =
@@ -576,7 +587,7 @@ void check_limits(Reading& reading) {
 Scenario read_scenario_file(const fs::path& path, std::span<const Override> overrides,
                             std::optional<std::uint64_t> seed) {
   ordered_json document = parse_json_file(path);
-  const std::string file = path.string();
+  const std::string file = input_name(path);
   if (!document.is_object()) JsonReader(document, file).fail("expected an object of a scenario's fields");
   // A kind is set before the fields that belong to it.
   for (const bool kinds : {true, false}) {
@@ -589,7 +600,7 @@ Scenario read_scenario_file(const fs::path& path, std::span<const Override> over
 
   Reading reading{root, path.parent_path()};
   Scenario& scenario = reading.scenario;
-  scenario.stem = path.stem().string();
+  scenario.stem = fs::path(file).stem().string();
   const auto name = root.find("name");
   scenario.name = name ? name->string() : scenario.stem;
   scenario.provenance.tool_version = MOESIM_VERSION;

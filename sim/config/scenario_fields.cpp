@@ -574,7 +574,10 @@ std::string scenario_reference() {
       "# Fields of a scenario\n\n"
       "Made from the table that the reader uses (`sim/config/scenario_fields.cpp`); a test compares this page with "
       "it.\n"
-      "Every field can be given with `--set POINTER=VALUE`.\n\n"
+      "Every field can be given with `--set POINTER=VALUE`; `--set POINTER=null` leaves it out, so that its default "
+      "holds.\n"
+      "`-` in place of a scenario's file is standard input; files that it names are then looked for from the current "
+      "folder.\n\n"
       "| field | is | default | means |\n| --- | --- | --- | --- |\n";
   for (const ScenarioField& field : fields) {
     std::string is(type_name(field.type));

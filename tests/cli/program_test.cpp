@@ -109,8 +109,12 @@ TEST_F(Program, AnswersWrongUsageWithTwo) {
   EXPECT_FAILURE(run("run"), 2, "moesim: run: SCENARIO is missing; see moesim run --help");
   EXPECT_FAILURE(run("run s.json t.json"), 2, "moesim: run: unexpected argument t.json; see moesim run --help");
   EXPECT_FAILURE(run("run s.json --seed two"), 2, "moesim: --seed two: expected a whole number");
-  EXPECT_FAILURE(run("run s.json --set x"), 2,
-                 "moesim: --set x: expected POINTER=VALUE such as /engine/max_num_seqs=64");
+  EXPECT_FAILURE(run("run s.json --seed"), 2, "moesim: run: --seed needs a value: --seed N; see moesim run --help");
+  EXPECT_FAILURE(run("run ''"), 2, "moesim: run: SCENARIO is an empty word; see moesim run --help");
+  EXPECT_FAILURE(run("run s.json -o ''"), 2, "moesim: --output \"\": expected a name");
+  EXPECT_FAILURE(run("describe model Mixtral-8x7B --dot g.dot"), 2,
+                 "moesim: describe: --dot belongs to cluster, not to model");
+  EXPECT_FAILURE(run("describe trace -"), 2, "moesim: describe: trace - needs --format NAME");
   EXPECT_FAILURE(run("run s.json --replications 5"), 2,
                  "moesim: run: --replications is not built yet; see moesim run --help");
   EXPECT_FAILURE(
@@ -123,6 +127,8 @@ TEST_F(Program, AnswersWrongUsageWithTwo) {
 
 TEST_F(Program, AnswersBadInputWithItsCode) {
   EXPECT_FAILURE(run("run absent.json"), 3, "moesim: absent.json: no such file");
+  EXPECT_FAILURE(run("run s.json --set x"), 4,
+                 "moesim: --set x: expected POINTER=VALUE such as /engine/max_num_seqs=64");
   EXPECT_FAILURE(run("run s.json --set /engine/max_num_sqs=3"), 4,
                  "moesim: --set: /engine/max_num_sqs: unknown field; did you mean /engine/max_num_seqs?");
   EXPECT_FAILURE(run("run s.json --set /workload/arrivals/rate=12"), 4,
@@ -130,6 +136,49 @@ TEST_F(Program, AnswersBadInputWithItsCode) {
   EXPECT_FAILURE(run("run s.json --set /engine/replicas=3"), 5,
                  "moesim: s.json: /engine: tensor 8 x pipeline 1 x data 1 x 3 replicas = 24 GPUs, but 1 node of NVIDIA "
                  "DGX H100 have 8; set /nodes to 3");
+}
+
+TEST_F(Program, ReadsAScenarioFromStandardInput) {
+  // The same requests as from the file, named after where they come from.
+  EXPECT_EQ(run("run s.json --quiet -o a").exit_code, 0);
+  const Outcome outcome = run("run - --quiet", "cat s.json |");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(text("results/stdin/requests.csv"), text("a/requests.csv"));
+  const auto json = nlohmann::json::parse(text("results/stdin/result.json"));
+  EXPECT_EQ(json["provenance"]["input_hashes"]["stdin"],
+            nlohmann::json::parse(text("a/result.json"))["provenance"]["input_hashes"]["s.json"]);
+}
+
+TEST_F(Program, DescribesWhatStandardInputHolds) {
+  const std::string root = product_root().string();
+  EXPECT_EQ(nlohmann::json::parse(run("describe scenario - --json", "cat s.json |").out)["plan"]["tp"], 8);
+  EXPECT_EQ(run("describe model - --json", "cat " + root + "/models/Mixtral-8x7B-v0.1.json |").exit_code, 0);
+  EXPECT_EQ(run("describe gpu - --json", "cat " + root + "/topologies/gpu/h100_sxm.json |").exit_code, 0);
+  EXPECT_EQ(run("describe cluster - --json", "cat " + root + "/topologies/cluster/dgx-h100.json |").exit_code, 0);
+  const Outcome trace = run("describe trace - --format csv --json",
+                            "printf 'arrival_s,input_tokens,output_tokens\\n0,10,2\\n1,30,4\\n' |");
+  EXPECT_EQ(nlohmann::json::parse(trace.out)["requests"], 2) << trace.err;
+  const Outcome empty = run("run - </dev/null");
+  EXPECT_EQ(empty.exit_code, 4);
+  EXPECT_EQ(empty.err, "moesim: stdin: is empty; expected a JSON object\n");
+}
+
+TEST_F(Program, TriesTheOutputFolderBeforeItRuns) {
+  std::ofstream(folder_ / "taken") << "a file";
+  const Outcome outcome = run("run s.json -o taken/below");
+  EXPECT_EQ(outcome.exit_code, 3);
+  EXPECT_EQ(outcome.err, "moesim: taken/below: cannot be written: Not a directory\n");  // no progress before it
+  const Outcome trace = run("run s.json --trace taken/t.json");
+  EXPECT_EQ(trace.exit_code, 3);
+  EXPECT_FALSE(fs::exists(folder_ / "results"));
+}
+
+TEST_F(Program, SaysWhenStandardOutputTakesNoMore) {
+  if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full on this system";
+  const std::string command = "cd " + folder_.string() + " && " + MOESIM_BINARY + " --version >/dev/full 2>err.txt";
+  const int status = std::system(command.c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 3);
+  EXPECT_EQ(text("err.txt"), "moesim: standard output cannot be written: No space left on device\n");
 }
 
 TEST_F(Program, LeavesNothingHalfWrittenOfATraceWhoseEndIsGarbage) {

@@ -328,5 +328,58 @@ TEST(Scenarios, ThatAreShippedAreRight) {
   EXPECT_GE(read, 4);
 }
 
+TEST_F(ScenarioFile, RefusesARunThatOverflowsTheClock) {
+  // 20 requests at 1e-6 a second: 20e6 s of mean gaps + 10 sqrt(20) of spread = 64.72e6 s = 749.1 days.
+  EXPECT_REFUSED(refusal({{"/workload/arrivals/rate", "0.000001 /s"}}), 4,
+                 "DIR/s.json: /workload/arrivals/rate: 20 requests at 1e-06 a second can take 749.1 days; a run spans "
+                 "at most 50; give a higher rate or fewer requests");
+  EXPECT_EQ(read({{"/workload/arrivals/rate", "0.0001 /s"}}).workload.requests, 20);  // 7.5 days
+}
+
+TEST_F(ScenarioFile, RefusesConstantStatesThatLeaveNoCache) {
+  const Refusal refused = refusal({{"/model", "MiniMax-M1-80k"}, {"/cluster", "dgx-h200"}});
+  EXPECT_EQ(refused.exit_code, 5);
+  EXPECT_TRUE(
+      refused.line.starts_with("DIR/s.json: /engine/max_num_seqs: the constant states of 1024 sequences leave "
+                               "no room for a block of KV cache; at most "))
+      << refused.line;
+  // What is named fits, one more does not.
+  const int fit = std::stoi(refused.line.substr(refused.line.find("at most ") + 8));
+  const auto with = [&](int sequences) {
+    return refusal({{"/model", "MiniMax-M1-80k"},
+                    {"/cluster", "dgx-h200"},
+                    {"/workload/input_tokens/mean", "8"},
+                    {"/workload/output_tokens/mean", "2"},
+                    {"/engine/max_num_seqs", std::to_string(sequences)}});
+  };
+  EXPECT_EQ(with(fit), (Refusal{0, "no error"}));
+  EXPECT_EQ(with(fit + 1).exit_code, 5);
+}
+
+TEST_F(ScenarioFile, NamesTheCollectivesThatItUses) {
+  const Provenance provenance = read({{"/strides", "false"}, {"/seed", "2"}}).provenance;
+  ASSERT_EQ(provenance.profiles.size(), 2u);
+  EXPECT_EQ(provenance.profiles[1].provider, "nccl, vllm, deepep");
+  EXPECT_EQ(provenance.profiles[1].date.size(), 10u);
+  EXPECT_TRUE(provenance.profiles[1].source.starts_with("aiconfigurator"));
+  EXPECT_EQ(provenance.profiles[1].source.find("defaults"), std::string::npos);  // one node: nothing of them
+  EXPECT_TRUE(provenance.notes.empty());  // neither changes what a run of this seed gives
+  EXPECT_TRUE(provenance.extrapolated.empty());
+}
+
+TEST_F(ScenarioFile, SaysAtWhichRateAMissingFormatIsComputed) {
+  // Hopper has fp8 matrix units and none for nvfp4.
+  const Provenance provenance = read({{"/precision/weights", "nvfp4"}}).provenance;
+  ASSERT_EQ(provenance.extrapolated.size(), 1u);
+  EXPECT_NE(provenance.extrapolated[0].find("no nvfp4 matrix units: computed at the rate of fp8"), std::string::npos);
+}
+
+TEST_F(ScenarioFile, FindsAShippedClusterByItsBareFileName) {
+  EXPECT_EQ(read({{"/cluster", "dgx-h100.json"}}).cluster.gpus_per_node, 8);
+  const Refusal refused = refusal({{"/cluster", "absent.json"}});
+  EXPECT_EQ(refused.exit_code, 3);
+  EXPECT_NE(refused.line.find("ROOT/topologies/cluster/absent.json"), std::string::npos) << refused.line;
+}
+
 }  // namespace
 }  // namespace moesim
