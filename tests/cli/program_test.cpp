@@ -86,6 +86,9 @@ TEST_F(Program, GivesTheSameBytesForTheSameSeed) {
   EXPECT_EQ(first.out, text("a/result.json"));
   EXPECT_EQ(text("a/requests.csv"), text("b/requests.csv"));
   EXPECT_NE(text("a/requests.csv"), text("c/requests.csv"));
+  // Neither strides nor the way in which the seed is given show in a result.
+  EXPECT_EQ(run("run s.json --json --quiet -o d --set /strides=false").out, first.out);
+  EXPECT_EQ(run("run s.json --json --quiet -o e --set /seed=2").out, other.out);
 }
 
 TEST_F(Program, HelpsWithoutArguments) {

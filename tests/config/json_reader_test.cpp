@@ -177,6 +177,12 @@ TEST_F(JsonFile, SyntaxErrorsGiveLineAndColumn) {
   EXPECT_EQ(parse_error("{\"a\": 1, \"a\": 2}"), "x.json: key \"a\" appears twice in an object");
 }
 
+TEST_F(JsonFile, ACutFileSaysInsideWhatItEnds) {
+  EXPECT_EQ(parse_error("{\"a\": \"b"), "x.json:1:9: the file ends inside a string");
+  EXPECT_EQ(parse_error("{\"a\": [1,"), "x.json:1:10: the file ends inside an array");
+  EXPECT_EQ(parse_error("{\"a\": 1"), "x.json:1:8: the file ends inside an object");
+}
+
 TEST_F(JsonFile, EmptyBinaryAndEndlessFilesGiveOneClearLine) {
   EXPECT_EQ(parse_error(""), "x.json: is empty; expected a JSON object");
   EXPECT_EQ(parse_error(" \n"), "x.json: is empty; expected a JSON object");
