@@ -145,7 +145,7 @@ int run(const Arguments& arguments) {
     return fail(exit_missing, problem);
   }
   if (!trace_file.empty()) {
-    const std::string problem = write_file_atomically(trace_file, chrome_trace(events, result.step_samples));
+    const std::string problem = write_file_atomically(trace_file, chrome_trace(events));
     if (!problem.empty()) return fail(exit_missing, problem);
   }
   if (arguments.has("json")) {

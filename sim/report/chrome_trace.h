@@ -5,16 +5,11 @@
 #include <span>
 #include <string>
 
-#include "metrics/run_result.h"
 #include "metrics/trace_event.h"
 
 namespace moesim {
 
 /// Chrome trace JSON; `ts` and `dur` in microseconds.
 std::string chrome_trace(std::span<const TraceEvent> events);
-/// The same: the counters are among the events.
-inline std::string chrome_trace(std::span<const TraceEvent> events, std::span<const StepSample> /*samples*/) {
-  return chrome_trace(events);
-}
 
 }  // namespace moesim
