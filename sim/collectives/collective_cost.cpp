@@ -129,14 +129,16 @@ std::string_view name(Collective kind) {
       return "all_to_all";
     case Collective::send_recv:
       return "send_recv";
+    case Collective::broadcast:
+      return "broadcast";
   }
   fail_invariant(__FILE__, __LINE__, "unknown collective");
 }
 
 struct GroupCollectives::Tables {
-  std::array<Lines, 5> by_kind;
-  std::array<CarriedBytes, 5> carried{};  // by one byte
-  Lines custom_all_reduce, broadcast;
+  std::array<Lines, 6> by_kind;
+  std::array<CarriedBytes, 6> carried{};  // by one byte
+  Lines custom_all_reduce;
 };
 
 GroupCollectives::GroupCollectives(const Topology& topology, const CollectiveProfile& profile, GpuGroup group)
@@ -171,7 +173,8 @@ GroupCollectives::GroupCollectives(const Topology& topology, const CollectivePro
   lines(Collective::send_recv) = send_recv_lines(p, message);
   carry(Collective::send_recv, message, 1);
   tables->custom_all_reduce = custom_lines(p, lines(Collective::all_reduce));
-  tables->broadcast = ring_lines(p, ring, 1, p.g() - 1, gather_hops);
+  lines(Collective::broadcast) = ring_lines(p, ring, 1, p.g() - 1, gather_hops);
+  carry(Collective::broadcast, ring, gathered);  // a chain: every hop of the ring but one
   tables_ = std::move(tables);
 }
 
@@ -183,11 +186,6 @@ Duration GroupCollectives::time(Collective kind, Bytes bytes) const {
 Duration GroupCollectives::custom_all_reduce_time(Bytes bytes) const {
   if (!tables_ || bytes.value <= 0) return {};
   return fastest(tables_->custom_all_reduce, bytes);
-}
-
-Duration GroupCollectives::broadcast_time(Bytes bytes) const {
-  if (!tables_ || bytes.value <= 0) return {};
-  return fastest(tables_->broadcast, bytes);
 }
 
 CarriedBytes GroupCollectives::moved_bytes(Collective kind, Bytes bytes) const {

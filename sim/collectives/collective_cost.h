@@ -18,7 +18,7 @@
 
 namespace moesim {
 
-enum class Collective { all_reduce, all_gather, reduce_scatter, all_to_all, send_recv };
+enum class Collective { all_reduce, all_gather, reduce_scatter, all_to_all, send_recv, broadcast };
 std::string_view name(Collective kind);
 
 /// Bytes carried by all links of each LinkKind together. Every directed link counts what it carries, so a byte that
@@ -38,6 +38,7 @@ using GpuGroup = std::vector<GpuId>;
 ///   all_gather, reduce_scatter  w = (R - 1) / R s, alpha = base + (g - 1) l + (N - 1) h
 ///   all_to_all      s / R to every peer, alpha = base + u (R - 1), + h between nodes
 ///   send_recv       alpha + s / (share x slowest link)
+///   broadcast       alpha of the all-gather, s on every link of the ring
 /// Rings put w on every scale-up port and w / g on the NICs; links are those of `Topology::path`, so an oversubscribed
 /// tier binds where the pattern loads it. Group order does not matter: rings follow GPU ids.
 class GroupCollectives {
@@ -50,8 +51,6 @@ class GroupCollectives {
   /// All-reduce as engines do it inside a CUDA graph: their one- and two-shot kernels where the group is one domain of
   /// few enough ranks, NCCL where it is faster or they cannot.
   Duration custom_all_reduce_time(Bytes bytes) const;
-  /// One rank's buffer to all others: alpha of the all-gather, s on every link of the ring.
-  Duration broadcast_time(Bytes bytes) const;
 
   /// What one call of the whole group moves, over the links and with the loads of `time`; `bytes` as there. Engines'
   /// own all-reduce kernels count as all_reduce. Ignores that a reduction inside the switch moves less. A broadcast

@@ -439,7 +439,7 @@ Duration MoeExchange::dispatch(const RoutedTraffic& traffic) const {
   Duration broadcasts;
   for (const std::int64_t t : traffic.tokens) {
     tokens += t;
-    if (backend_ == MoeBackend::naive) broadcasts += collectives_.broadcast_time(payload_.dispatch * t);
+    if (backend_ == MoeBackend::naive) broadcasts += collectives_.time(Collective::broadcast, payload_.dispatch * t);
   }
   return backend_ == MoeBackend::naive ? broadcasts
                                        : collectives_.time(Collective::all_gather, payload_.dispatch * tokens);

@@ -150,7 +150,7 @@ TEST(MoeExchange, AllGatherBackendsIgnoreTheGates) {
   EXPECT_EQ(exchange.dispatch(even.traffic()), group.time(Collective::all_gather, Bytes{800 * 7408}));
   EXPECT_EQ(exchange.combine(even.traffic()), group.time(Collective::reduce_scatter, Bytes{800 * 14336}));
   const MoeExchange naive(topology, profile, first_gpus(8), MoeBackend::naive, kDeepSeek);
-  EXPECT_EQ(naive.dispatch(even.traffic()), 8 * group.broadcast_time(Bytes{100 * 7408}));
+  EXPECT_EQ(naive.dispatch(even.traffic()), 8 * group.time(Collective::broadcast, Bytes{100 * 7408}));
   EXPECT_EQ(naive.combine(even.traffic()), group.time(Collective::all_reduce, Bytes{800 * 14336}));
 }
 
