@@ -43,6 +43,8 @@ Simulation simulate(const Scenario& scenario, const std::vector<Request>& reques
   result.breakdown = outcome.breakdown;
   result.experts = std::move(outcome.experts);
   result.network = std::move(outcome.network);
+  result.links = std::move(outcome.links);
+  result.links_left_out = outcome.links_left_out;
   result.memory = std::move(outcome.memory);
   result.preemptions = outcome.preemptions;
   result.step_samples = std::move(outcome.step_samples);

@@ -138,6 +138,7 @@ std::string_view name(Collective kind) {
 struct GroupCollectives::Tables {
   std::array<Lines, 6> by_kind;
   std::array<CarriedBytes, 6> carried{};  // by one byte
+  std::array<std::vector<std::pair<LinkId, double>>, 6> on_links;
   Lines custom_all_reduce;
 };
 
@@ -154,6 +155,10 @@ GroupCollectives::GroupCollectives(const Topology& topology, const CollectivePro
     CarriedBytes& carried = tables->carried[static_cast<std::size_t>(kind)];
     carried = loads.total_by_kind();
     for (double& bytes : carried) bytes *= w;
+    for (std::uint32_t link = 0; link < loads.bytes().size(); ++link) {
+      const double bytes = loads.bytes()[link];
+      if (bytes > 0) tables->on_links[static_cast<std::size_t>(kind)].emplace_back(LinkId{link}, w * bytes);
+    }
   };
   const double gathered = (p.ranks - 1.0) / p.ranks;
   const LinkLoads reduced = all_reduce_loads(p);
@@ -193,6 +198,13 @@ CarriedBytes GroupCollectives::moved_bytes(Collective kind, Bytes bytes) const {
   CarriedBytes moved = tables_->carried[static_cast<std::size_t>(kind)];
   for (double& carried : moved) carried *= static_cast<double>(bytes.value);
   return moved;
+}
+
+void GroupCollectives::add_link_bytes(Collective kind, Bytes bytes, LinkBytes& to) const {
+  if (!tables_ || bytes.value <= 0) return;
+  for (const auto& [link, carried] : tables_->on_links[static_cast<std::size_t>(kind)]) {
+    to.add(link, carried * static_cast<double>(bytes.value));
+  }
 }
 
 }  // namespace moesim

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "collectives/collective_profile.h"
+#include "collectives/link_bytes.h"
 #include "core/ids.h"
 #include "core/units.h"
 #include "network/topology.h"
@@ -20,10 +21,6 @@ namespace moesim {
 
 enum class Collective { all_reduce, all_gather, reduce_scatter, all_to_all, send_recv, broadcast };
 std::string_view name(Collective kind);
-
-/// Bytes carried by all links of each LinkKind together. Every directed link counts what it carries, so a byte that
-/// goes through a switch counts on the way up and on the way down, and one that goes through NICs at both.
-using CarriedBytes = std::array<double, kLinkKinds>;
 
 /// The GPUs of one communicator, in rank order.
 using GpuGroup = std::vector<GpuId>;
@@ -56,6 +53,8 @@ class GroupCollectives {
   /// own all-reduce kernels count as all_reduce. Ignores that a reduction inside the switch moves less. A broadcast
   /// from every rank in turn moves what an all-gather does.
   CarriedBytes moved_bytes(Collective kind, Bytes bytes) const;
+  /// The same, link by link.
+  void add_link_bytes(Collective kind, Bytes bytes, LinkBytes& to) const;
 
   std::uint32_t ranks() const { return static_cast<std::uint32_t>(group_.size()); }
   /// Scale-up domains (machines, where those are larger) that the group touches.
@@ -83,13 +82,17 @@ enum class MoeBackend {
 std::string_view name(MoeBackend backend);
 
 /// What the gates of one layer ask to move between the `ranks` of an EP group, from the placement of the experts.
-/// Sources hold tokens; destinations are reached in proportion to the source's tokens unless `pair_copies` is given.
+/// Sources hold tokens; destinations are reached in proportion to the source's tokens unless `pair_rows` is given, and
+/// copies in proportion to the rows of the pair unless the pair's own are.
 struct RoutedTraffic {
-  std::span<const std::int64_t> tokens;       ///< per source rank
-  std::span<const std::int64_t> rows;         ///< per destination rank: (token, expert) pairs
-  std::span<const std::int64_t> rank_copies;  ///< per destination rank: distinct tokens
-  std::span<const std::int64_t> node_copies;  ///< per destination node: distinct tokens
-  std::span<const std::uint32_t> pair_rows;   ///< optional, ranks x ranks, source-major: rows from s to d
+  std::span<const std::int64_t> tokens;           ///< per source rank
+  std::span<const std::int64_t> rows;             ///< per destination rank: (token, expert) pairs
+  std::span<const std::int64_t> rank_copies;      ///< per destination rank: distinct tokens
+  std::span<const std::int64_t> node_copies;      ///< per destination node: distinct tokens
+  std::span<const std::uint32_t> pair_rows = {};  ///< optional, ranks x ranks, source-major: rows from s to d
+  std::span<const std::uint32_t> pair_rank_copies =
+      {};  ///< optional, beside pair_rows: distinct tokens from s to rank d
+  std::span<const std::uint32_t> pair_node_copies = {};  ///< optional, ranks x nodes: distinct tokens from s to node n
 };
 
 /// Payload of one token.

@@ -142,6 +142,22 @@ std::string backend_problem(MoeBackend backend, const ParallelPlan& plan, const 
   return {};
 }
 
+bool goes_in_rounds(MoeBackend backend) {
+  switch (backend) {
+    case MoeBackend::pplx:
+    case MoeBackend::deepep_low_latency:
+      return true;
+    case MoeBackend::none:
+    case MoeBackend::allgather_reducescatter:
+    case MoeBackend::naive:
+    case MoeBackend::deepep_high_throughput:
+    case MoeBackend::flashinfer_nvlink_one_sided:
+    case MoeBackend::flashinfer_nvlink_two_sided:
+      return false;
+  }
+  fail_invariant(__FILE__, __LINE__, "unknown MoE backend");
+}
+
 Bytes exchange_buffers(MoeBackend backend, const ParallelPlan& plan, const ModelSpec& model, std::int64_t tokens,
                        std::uint32_t nodes) {
   constexpr std::int64_t kGibibyte = 1 << 30;

@@ -55,6 +55,10 @@ std::vector<LayerCollective> layer_collectives(const ParallelPlan& plan, MoeBack
 /// group.
 std::string backend_problem(MoeBackend backend, const ParallelPlan& plan, const ModelSpec& model, std::uint32_t nodes);
 
+/// The kernels write into buffers for a limited number of tokens a rank: a larger step goes in rounds, each of which
+/// sends, computes and returns its share [vllm: FusedMoE forward_impl_chunked].
+bool goes_in_rounds(MoeBackend backend);
+
 /// Buffers that a backend keeps on every GPU. DeepEP normal: 1 GiB for NVLink and 1 GiB for RDMA [vllm:
 /// VLLM_DEEPEP_BUFFER_SIZE_MB 1024]; low latency: two sets of send and receive buffers for `tokens` tokens a rank from
 /// every expert, 2 x 2 x experts x tokens x (2 hidden + 16) [deepep: get_low_latency_rdma_size_hint]; pplx and NVLink

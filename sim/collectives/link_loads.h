@@ -38,6 +38,8 @@ class LinkLoads {
   double seconds_per_byte(const LinkShares& shares) const;
   /// Sum over the links of each kind; a byte counts on every link that it crosses.
   std::array<double, kLinkKinds> total_by_kind() const;
+  /// By link.
+  std::span<const double> bytes() const { return bytes_; }
 
  private:
   const Topology* topology_;

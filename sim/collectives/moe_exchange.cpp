@@ -44,6 +44,16 @@ std::int64_t sum(std::span<const std::int64_t> counts) {
   return total;
 }
 
+/// Copies from s to d: those of the pair where they are known, else the destination's in proportion to the rows.
+double pair_copies(const RoutedTraffic& traffic, std::span<const std::int64_t> copies, std::size_t s, std::size_t d) {
+  const std::size_t pair = s * traffic.rows.size() + d;
+  if (!traffic.pair_rank_copies.empty() && copies.data() == traffic.rank_copies.data()) {
+    return traffic.pair_rank_copies[pair];
+  }
+  if (traffic.rows[d] == 0) return 0;
+  return traffic.pair_rows[pair] * static_cast<double>(copies[d]) / static_cast<double>(traffic.rows[d]);
+}
+
 bool sends_to_itself(MoeBackend backend) {
   return backend == MoeBackend::deepep_low_latency || backend == MoeBackend::deepep_high_throughput;
 }
@@ -130,8 +140,7 @@ BusiestPort MoeExchange::Tables::direct_pairs(const RoutedTraffic& traffic,
     double out_scale_up = 0, out_network = 0;
     for (std::size_t d = 0; d < ranks; ++d) {
       if (traffic.rows[d] == 0 || (s == d && !includes_itself)) continue;
-      const double sent =
-          traffic.pair_rows[s * ranks + d] * static_cast<double>(copies[d]) / static_cast<double>(traffic.rows[d]);
+      const double sent = pair_copies(traffic, copies, s, d);
       const bool within = node_of[s] == node_of[d];
       (within ? out_scale_up : out_network) += sent;
       (within ? in_scale_up : in_network)[d] += sent;
@@ -183,7 +192,9 @@ BusiestPort MoeExchange::Tables::by_node_pairs(const RoutedTraffic& traffic) con
     double out = 0;
     for (std::uint32_t n = 0; n < nodes; ++n) {
       if (n == node_of[s] || node_rows[n] == 0) continue;
-      const double sent = to_node[n] * static_cast<double>(traffic.node_copies[n]) / node_rows[n];
+      const double sent = traffic.pair_node_copies.empty()
+                              ? to_node[n] * static_cast<double>(traffic.node_copies[n]) / node_rows[n]
+                              : traffic.pair_node_copies[s * nodes + n];
       out += sent;
       in_network[n * widest_node + index_in_node[s]] += sent;
     }
@@ -240,14 +251,9 @@ MovedCopies MoeExchange::Tables::moved_direct_pairs(const RoutedTraffic& traffic
   const std::size_t ranks = node_of.size();
   MovedCopies moved;
   for (std::size_t d = 0; d < ranks; ++d) {
-    if (traffic.rows[d] == 0) continue;
-    double within = 0, between = 0;
     for (std::size_t s = 0; s < ranks; ++s) {
-      if (s != d) (node_of[s] == node_of[d] ? within : between) += traffic.pair_rows[s * ranks + d];
+      if (s != d) (node_of[s] == node_of[d] ? moved.within : moved.between) += pair_copies(traffic, copies, s, d);
     }
-    const double copies_a_row = static_cast<double>(copies[d]) / static_cast<double>(traffic.rows[d]);
-    moved.within += within * copies_a_row;
-    moved.between += between * copies_a_row;
   }
   return moved;
 }
@@ -282,18 +288,22 @@ MovedCopies MoeExchange::Tables::moved_by_node_pairs(const RoutedTraffic& traffi
   std::fill_n(from_others.begin(), nodes, 0.0);
   MovedCopies moved;
   for (std::size_t d = 0; d < ranks; ++d) {
-    if (traffic.rows[d] == 0) continue;
-    double passed_on = 0;
     for (std::size_t s = 0; s < ranks; ++s) {
-      const double rows = traffic.pair_rows[s * ranks + d];
-      if (node_of[s] != node_of[d]) from_others[node_of[d]] += rows;
-      if (index_in_node[s] != index_in_node[d]) passed_on += rows;
+      if (node_of[s] != node_of[d]) from_others[node_of[d]] += traffic.pair_rows[s * ranks + d];
+      if (index_in_node[s] != index_in_node[d]) moved.within += pair_copies(traffic, traffic.rank_copies, s, d);
     }
     node_rows[node_of[d]] += static_cast<double>(traffic.rows[d]);
-    moved.within += passed_on * static_cast<double>(traffic.rank_copies[d]) / static_cast<double>(traffic.rows[d]);
   }
   for (std::uint32_t n = 0; n < nodes; ++n) {
-    if (node_rows[n] > 0) moved.between += from_others[n] * static_cast<double>(traffic.node_copies[n]) / node_rows[n];
+    if (traffic.pair_node_copies.empty()) {
+      if (node_rows[n] > 0) {
+        moved.between += from_others[n] * static_cast<double>(traffic.node_copies[n]) / node_rows[n];
+      }
+      continue;
+    }
+    for (std::size_t s = 0; s < ranks; ++s) {
+      if (node_of[s] != n) moved.between += traffic.pair_node_copies[s * nodes + n];
+    }
   }
   return moved;
 }

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "collectives/layer_collectives.h"
+#include "config/exchange_names.h"
 #include "config/file_hash.h"
 #include "config/json_reader.h"
 #include "config/model_catalog.h"
@@ -239,6 +240,42 @@ void read_limits(Reading& reading, const std::optional<JsonReader>& engine) {
       small_integer(member(engine, "max_num_seqs"), std::min(roomy ? 1024 : 256, spec.max_num_batched_tokens));
 }
 
+/// Which kernels exchange the tokens of experts, by the engines' own names.
+void read_exchange(Reading& reading, const std::optional<JsonReader>& engine) {
+  Scenario& scenario = reading.scenario;
+  EngineSpec& spec = scenario.engine;
+  const auto backend = member(engine, "all2all_backend");
+  const auto mode = member(engine, "deepep_mode");
+  const ExchangeName& named = *find_exchange_name(backend ? backend->string() : "allgather_reducescatter");
+  if (mode && !named.has_modes) {
+    mode->fail(fmt::format("belongs to all2all_backend deepep, but all2all_backend is {}", named.name),
+               InputProblem::cannot_go_together);
+  }
+  spec.max_dispatch_tokens_per_rank = default_max_dispatch_tokens(spec.preset);
+  if (const auto limit = member(engine, "max_dispatch_tokens_per_rank")) {
+    spec.max_dispatch_tokens_per_rank = limit->integer();
+  }
+  if (!scenario.model.is_moe() || spec.plan.dp_ranks_per_expert_group() == 1) {
+    spec.all2all_backend = MoeBackend::none;
+    if (backend) {
+      reading.note(
+          fmt::format("all2all_backend {} is not used: no experts serve several data-parallel ranks", named.name));
+    }
+    return;
+  }
+  spec.all2all_backend = named.choice->prefill;
+  spec.decode_backend = named.choice->decode;
+  if (mode) {
+    const auto chosen = choice_of(*mode, {"auto", "normal", "low_latency"});
+    if (chosen == 1 && named.choice->prefill == MoeBackend::deepep_low_latency) {
+      mode->fail(fmt::format("{} has low-latency kernels only", named.name), InputProblem::cannot_go_together);
+    }
+    if (chosen == 1) spec.decode_backend = spec.all2all_backend;
+    if (chosen == 2) spec.all2all_backend = named.choice->decode;
+  }
+  if (spec.decode_backend == spec.all2all_backend) spec.decode_backend.reset();
+}
+
 void read_engine(Reading& reading) {
   Scenario& scenario = reading.scenario;
   EngineSpec& spec = scenario.engine;
@@ -275,23 +312,7 @@ void read_engine(Reading& reading) {
   read_host(member(engine, "host"), spec.host);
   spec.fusion = default_fusions(spec.preset);
 
-  const auto backend = member(engine, "all2all_backend");
-  if (scenario.model.is_moe() && spec.plan.dp_ranks_per_expert_group() > 1) {
-    spec.all2all_backend = MoeBackend::allgather_reducescatter;
-    if (backend) {
-      for (const MoeBackend known :
-           {MoeBackend::naive, MoeBackend::pplx, MoeBackend::deepep_high_throughput, MoeBackend::deepep_low_latency,
-            MoeBackend::flashinfer_nvlink_one_sided, MoeBackend::flashinfer_nvlink_two_sided}) {
-        if (backend->string() == name(known)) spec.all2all_backend = known;
-      }
-    }
-  } else {
-    spec.all2all_backend = MoeBackend::none;
-    if (backend) {
-      reading.note(fmt::format("all2all_backend {} is not used: no experts serve several data-parallel ranks",
-                               backend->string()));
-    }
-  }
+  read_exchange(reading, engine);
 }
 
 void read_calibration(Reading& reading) {
@@ -481,9 +502,10 @@ void check_plan(Reading& reading) {
   }
   const std::int32_t domain = std::max(scenario.cluster.scale_up_domain, scenario.cluster.gpus_per_node);
   const auto domains = static_cast<std::uint32_t>((plan.ep * plan.etp + domain - 1) / domain);
-  if (const std::string problem = backend_problem(engine.all2all_backend, plan, scenario.model, domains);
-      !problem.empty()) {
-    refuse(reading, "/engine/all2all_backend", problem);
+  for (const MoeBackend backend : {engine.all2all_backend, engine.decode_backend.value_or(engine.all2all_backend)}) {
+    if (const std::string problem = backend_problem(backend, plan, scenario.model, domains); !problem.empty()) {
+      refuse(reading, "/engine/all2all_backend", problem);
+    }
   }
 }
 

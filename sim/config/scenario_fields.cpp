@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "config/exchange_names.h"
+
 namespace moesim {
 
 namespace {
@@ -15,7 +17,7 @@ using nlohmann::ordered_json;
 
 constexpr double most = 1e9;
 
-constexpr ScenarioField fields[] = {
+const ScenarioField fields[] = {
     {"/$schema", FieldType::text, "[none]", "The JSON Schema of this file, for editors."},
     {"/name", FieldType::text, "[the file's name]", "What results call this scenario."},
     {"/mode", FieldType::choice, "\"serving\"", "What is simulated.", "serving training", 0, 0, {}, "training"},
@@ -82,10 +84,28 @@ constexpr ScenarioField fields[] = {
      {},
      0.01,
      1},
-    {"/engine/all2all_backend", FieldType::choice, "\"allgather_reducescatter\"",
-     "How experts exchange tokens between data-parallel ranks; without such ranks nothing is exchanged.",
-     "allgather_reducescatter naive pplx deepep_high_throughput deepep_low_latency "
-     "flashinfer_nvlink_one_sided flashinfer_nvlink_two_sided"},
+    {"/engine/all2all_backend",
+     FieldType::choice,
+     "\"allgather_reducescatter\"",
+     "How experts exchange tokens between data-parallel ranks: vLLM's --all2all-backend or SGLang's "
+     "--moe-a2a-backend; without such ranks nothing is exchanged.",
+     exchange_words(),
+     0,
+     0,
+     {},
+     unbuilt_exchange_words()},
+    {"/engine/deepep_mode", FieldType::choice, "\"auto\"",
+     "SGLang's --deepep-mode, with all2all_backend deepep: normal kernels, low-latency kernels, or low latency in the "
+     "steps that hold no prompt.",
+     "auto normal low_latency"},
+    {"/engine/max_dispatch_tokens_per_rank",
+     FieldType::integer,
+     "[256, SGLang 128]",
+     "Tokens that a rank sends in one round of a low-latency exchange; a larger step goes in rounds. vLLM's "
+     "VLLM_MOE_DP_CHUNK_SIZE, SGLang's SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK (which refuses larger steps).",
+     {},
+     1,
+     1e6},
     {"/engine/num_redundant_experts", FieldType::integer, "0", "More copies of experts in a layer.", {}, 0, 65536},
     {"/engine/async_scheduling", FieldType::boolean, "false",
      "The host schedules a step while the device computes the one before."},
@@ -598,6 +618,22 @@ std::string scenario_reference() {
       meaning += field.not_built == "*" ? " Not built yet." : fmt::format(" Not built yet: `{}`.", field.not_built);
     }
     page += fmt::format("| `{}` | {} | {} | {} |\n", field.pointer, is, fallback, meaning);
+  }
+  page +=
+      "\n## Exchanges of experts\n\n"
+      "What a name of `/engine/all2all_backend` stands for (`sim/config/exchange_names.cpp`); the models of the "
+      "kernels "
+      "are in\n[model.md](model.md), section 6.\n\n"
+      "| name | engine | kernels here | means | source |\n| --- | --- | --- | --- | --- |\n";
+  for (const ExchangeName& row : exchange_names()) {
+    std::string kernels = "not built";
+    if (row.choice) {
+      kernels = fmt::format("`{}`", name(row.choice->prefill));
+      if (row.choice->decode != row.choice->prefill) {
+        kernels += fmt::format(", in pure decode steps `{}`", name(row.choice->decode));
+      }
+    }
+    page += fmt::format("| `{}` | {} | {} | {} | {} |\n", row.name, row.engine, kernels, row.meaning, row.source);
   }
   return page;
 }

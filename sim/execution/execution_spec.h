@@ -2,6 +2,7 @@
 // How a model is executed on its ranks: the part of an engine's configuration that sets the time of a step.
 
 #include <cstdint>
+#include <optional>
 
 #include "collectives/collective_cost.h"
 #include "core/data_type.h"
@@ -15,6 +16,8 @@ namespace moesim {
 struct ExecutionSpec {
   ParallelPlan plan;
   MoeBackend backend = MoeBackend::none;
+  std::optional<MoeBackend> decode_backend;  ///< of steps without a prompt; empty: the same
+  std::int64_t max_dispatch_tokens = 0;      ///< of a rank in one round of a low-latency exchange; 0: no limit
   std::int32_t redundant_experts = 0;
   RoutingResolution resolution = RoutingResolution::counts;
   FusionTable fusion;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "collectives/layer_collectives.h"
 #include "collectives/link_loads.h"
 
 namespace moesim {
@@ -35,16 +36,13 @@ TokenPayload token_payload(const ModelSpec& model, const ExecutionSpec& spec, Mo
 ExpertStep::ExpertStep(const ModelSpec& model, const KernelCost& kernels, const Topology& topology,
                        const CollectiveProfile& collectives, const ExecutionSpec& spec, const Router& router,
                        std::int32_t moe_layers)
-    : router_(router), spec_(spec), top_k_(model.moe.top_k) {
+    : model_(model), router_(router), spec_(spec), top_k_(model.moe.top_k) {
   const ParallelPlan& plan = spec.plan;
-  const bool exchanged = plan.dp > 1 && plan.dp_ranks_per_expert_group() > 1;
-  const MoeBackend backend = !exchanged                                         ? MoeBackend::none
-                             : plan.ep == 1 || spec.backend == MoeBackend::none ? MoeBackend::allgather_reducescatter
-                                                                                : spec.backend;
-  const GpuGroup group = exchanged ? exchange_group(plan) : GpuGroup{GpuId{0}};
+  exchanged_ = plan.dp > 1 && plan.dp_ranks_per_expert_group() > 1;
+  group_ = exchanged_ ? exchange_group(plan) : GpuGroup{GpuId{0}};
   std::vector<std::uint32_t> node_of_rank(static_cast<std::size_t>(plan.ep));
-  if (exchanged && plan.ep > 1) {
-    const GroupNodes nodes = group_nodes(topology, group);
+  if (exchanged_ && plan.ep > 1) {
+    const GroupNodes nodes = group_nodes(topology, group_);
     for (std::size_t r = 0; r < node_of_rank.size(); ++r) {
       node_of_rank[r] = nodes.node_of_rank[r * static_cast<std::size_t>(plan.etp)];
     }
@@ -53,28 +51,11 @@ ExpertStep::ExpertStep(const ModelSpec& model, const KernelCost& kernels, const 
   rank_of_expert_ = rank_of_experts(placement);
   loads_.emplace(placement, node_of_rank);
   node_of_expert_ = loads_->node_of_experts();
-
-  MoeShape shape;
-  shape.hidden = model.hidden;
-  shape.intermediate = std::max<std::int64_t>(1, model.moe.width / plan.etp);
-  shape.local_experts = (placement.slots() + placement.ranks() - 1) / placement.ranks();
-  shape.top_k = model.moe.top_k;
-  shape.gated = model.moe.gated;
-  shape.weight = model.formats.experts;
-  const bool quantised = bits_per_element(shape.weight) < 16 && bits_per_element(spec.activation) < 16;
-  shape.activation = quantised ? spec.activation : DataType::bf16;
-  if (backend == MoeBackend::deepep_low_latency) {
-    moe_cost_.emplace(MoeCost::grouped(kernels, shape, GroupedLayout::masked));
-  } else if (backend == MoeBackend::deepep_high_throughput) {
-    moe_cost_.emplace(MoeCost::grouped(kernels, shape, GroupedLayout::contiguous));
-  } else {
-    moe_cost_.emplace(MoeCost::fused(kernels, shape));
+  modes_.push_back(mode_of(spec.backend, kernels, topology, collectives));
+  if (exchanged_ && spec.decode_backend) {
+    modes_.push_back(mode_of(*spec.decode_backend, kernels, topology, collectives));
   }
-  if (exchanged) {
-    const TokenPayload payload = token_payload(model, spec, backend);
-    quantised_dispatch_ = payload.dispatch < payload.combine;
-    exchange_.emplace(topology, collectives, group, backend, payload);
-  }
+  mode_ = &modes_.front();
 
   rank_ratio_.resize(static_cast<std::size_t>(moe_layers));
   node_ratio_.resize(static_cast<std::size_t>(moe_layers));
@@ -83,40 +64,127 @@ ExpertStep::ExpertStep(const ModelSpec& model, const KernelCost& kernels, const 
   counts_of_exchange_ = loads_->exchange_counts();
   // Without sources no pairs: every source sends to a rank in proportion to its tokens.
   if (spec.resolution == RoutingResolution::counts) counts_of_exchange_.pair_rows.clear();
-  rows_.resize(exchanged ? group.size() : 1);
+  if (spec.resolution != RoutingResolution::token) {
+    counts_of_exchange_.pair_rank_copies.clear();
+    counts_of_exchange_.pair_node_copies.clear();
+  }
+  rows_.resize(group_.size());
   copies_.resize(rows_.size());
   if (spec.resolution == RoutingResolution::matrix) matrix_.resize(loads_->ranks() * counts_.size());
 }
 
+ExpertStep::Mode ExpertStep::mode_of(MoeBackend asked, const KernelCost& kernels, const Topology& topology,
+                                     const CollectiveProfile& collectives) const {
+  const ParallelPlan& plan = spec_.plan;
+  const MoeBackend backend = !exchanged_                                 ? MoeBackend::none
+                             : plan.ep == 1 || asked == MoeBackend::none ? MoeBackend::allgather_reducescatter
+                                                                         : asked;
+  const ExpertPlacement& placement = loads_->placement();
+  MoeShape shape;
+  shape.hidden = model_.hidden;
+  shape.intermediate = std::max<std::int64_t>(1, model_.moe.width / plan.etp);
+  shape.local_experts = (placement.slots() + placement.ranks() - 1) / placement.ranks();
+  shape.top_k = model_.moe.top_k;
+  shape.gated = model_.moe.gated;
+  shape.weight = model_.formats.experts;
+  const bool quantised = bits_per_element(shape.weight) < 16 && bits_per_element(spec_.activation) < 16;
+  shape.activation = quantised ? spec_.activation : DataType::bf16;
+  const auto cost = [&] {
+    if (backend == MoeBackend::deepep_low_latency) return MoeCost::grouped(kernels, shape, GroupedLayout::masked);
+    if (backend == MoeBackend::deepep_high_throughput) {
+      return MoeCost::grouped(kernels, shape, GroupedLayout::contiguous);
+    }
+    return MoeCost::fused(kernels, shape);
+  };
+  Mode mode{.backend = backend, .cost = cost(), .exchange = {}, .payload = {}};
+  if (!exchanged_) return mode;
+  mode.payload = token_payload(model_, spec_, backend);
+  mode.quantised_dispatch = mode.payload.dispatch < mode.payload.combine;
+  mode.exchange.emplace(topology, collectives, group_, backend, mode.payload);
+  if (goes_in_rounds(backend)) mode.round_tokens = spec_.max_dispatch_tokens;
+  return mode;
+}
+
 void ExpertStep::start(std::span<const RankBatch> ranks) {
+  const bool prefill = std::any_of(ranks.begin(), ranks.end(), [](const RankBatch& r) { return !r.prefill.empty(); });
+  mode_ = prefill ? &modes_.front() : &modes_.back();
   // Several sets of experts (edp > 1) serve equal parts of the DP ranks side by side.
   const auto groups = static_cast<std::size_t>(spec_.plan.edp);
   const std::size_t each = std::max<std::size_t>(1, ranks.size() / groups);
   sources_.resize(std::min(groups, ranks.size()));
   for (std::size_t g = 0; g < sources_.size(); ++g) split_tokens(ranks.subspan(g * each, each), sources_[g]);
+  rounds_ = 1;
+  if (mode_->round_tokens == 0) return;
+  // Ranks step together: all take as many rounds as the one with most tokens.
+  for (const Sources& sources : sources_) {
+    for (const std::int64_t tokens : sources.by_gpu) {
+      rounds_ = std::max(rounds_, (tokens + mode_->round_tokens - 1) / mode_->round_tokens);
+    }
+  }
+}
+
+const ExpertStep::Sources& ExpertStep::round_of(std::size_t group, std::int64_t round) {
+  if (rounds_ == 1) return sources_[group];
+  round_.by_gpu = sources_[group].by_gpu;
+  for (std::int64_t& tokens : round_.by_gpu) {
+    tokens = std::clamp<std::int64_t>(tokens - round * mode_->round_tokens, 0, mode_->round_tokens);
+  }
+  add_up(round_);
+  return round_;
+}
+
+template <class Visit>
+void ExpertStep::draw_rounds(std::int32_t layer, std::uint64_t draw_name, Visit&& visit) {
+  constexpr std::uint64_t kNextRound = 0x9E3779B97F4A7C15U;  // far from the names of other steps
+  for (std::size_t g = 0; g < sources_.size(); ++g) {
+    for (std::int64_t i = 0; i < rounds_; ++i) {
+      const Sources& sources = round_of(g, i);
+      if (sources.total == 0 && rounds_ > 1) continue;
+      draw(layer, sources, draw_name * sources_.size() + g + static_cast<std::uint64_t>(i) * kNextRound);
+      visit(g, sources);
+    }
+  }
 }
 
 ExpertTimes ExpertStep::time(std::int32_t layer, std::uint64_t draw_name) {
   ExpertTimes times;
-  for (std::size_t g = 0; g < sources_.size(); ++g) {
-    draw(layer, sources_[g], draw_name * sources_.size() + g);
-    for (std::size_t r = 0; r < loads_by_rank_.size(); ++r) times.experts.add(rank_time(r));
-    if (exchange_) {
-      const RoutedTraffic moved = traffic(sources_[g]);
-      times.dispatch = std::max(times.dispatch, exchange_->dispatch(moved));
-      times.combine = std::max(times.combine, exchange_->combine(moved));
+  const std::size_t ranks = loads_by_rank_.size();
+  std::size_t current = SIZE_MAX;
+  Duration slowest, dispatch, combine;  // of one set of experts
+  draw_rounds(layer, draw_name, [&](std::size_t group, const Sources& sources) {
+    if (group != current) {
+      current = group;
+      slowest = dispatch = combine = Duration();
+      rank_times_.assign(ranks, Duration());
+      rank_rows_.assign(ranks, 0);
+      total_counts_.assign(counts_.size(), 0);
+      times.experts.count += static_cast<std::int64_t>(ranks);
     }
-  }
+    Spread round;
+    for (std::size_t r = 0; r < ranks; ++r) {
+      const Duration own = mode_->cost(loads_by_rank_[r]);
+      round.add(own);
+      rank_times_[r] += own;
+      rank_rows_[r] += loads_by_rank_[r].rows;
+    }
+    for (std::size_t e = 0; e < counts_.size(); ++e) total_counts_[e] += counts_[e];
+    slowest += round.slowest;
+    times.experts.sum += round.sum;
+    if (mode_->exchange) {
+      const RoutedTraffic moved = traffic(sources);
+      dispatch += mode_->exchange->dispatch(moved);
+      combine += mode_->exchange->combine(moved);
+    }
+    times.experts.slowest = std::max(times.experts.slowest, slowest);
+    times.dispatch = std::max(times.dispatch, dispatch);
+    times.combine = std::max(times.combine, combine);
+  });
   return times;
 }
 
-CarriedBytes ExpertStep::carried() {
-  CarriedBytes sum{};
-  if (!exchange_) return sum;
-  const RoutedTraffic moved = traffic(sources_.back());
-  const CarriedBytes out = exchange_->dispatch_bytes(moved), back = exchange_->combine_bytes(moved);
-  for (std::size_t i = 0; i < sum.size(); ++i) sum[i] = out[i] + back[i];
-  return sum;
+void ExpertStep::show_traffic(std::int32_t layer, std::uint64_t draw_name, const SeeTraffic& see) {
+  if (!exchanged_) return;
+  draw_rounds(layer, draw_name, [&](std::size_t group, const Sources& sources) { see(group, traffic(sources)); });
 }
 
 void ExpertStep::split_tokens(std::span<const RankBatch> ranks, Sources& sources) const {
@@ -125,17 +193,24 @@ void ExpertStep::split_tokens(std::span<const RankBatch> ranks, Sources& sources
   const std::size_t slices = std::max<std::size_t>(1, gpus / ranks.size());
   const auto n = static_cast<std::int64_t>(slices);
   sources.by_gpu.assign(gpus, 0);
-  sources.by_rank.assign(loads_->ranks(), 0);
-  sources.total = 0;
   for (std::size_t i = 0; i < std::max(gpus, ranks.size()); ++i) {
     const auto k = static_cast<std::int64_t>(i % slices);
     const std::int64_t tokens = ranks[std::min(i / slices, ranks.size() - 1)].tokens;
     const std::int64_t slice = tokens * (k + 1) / n - tokens * k / n;
     sources.by_gpu[std::min(i, gpus - 1)] += slice;
-    sources.total += slice;
   }
-  // Ranks of the placement hold several GPUs of the group where experts are split by expert TP.
-  for (std::size_t i = 0; i < gpus; ++i) sources.by_rank[i * sources.by_rank.size() / gpus] += sources.by_gpu[i];
+  add_up(sources);
+}
+
+void ExpertStep::add_up(Sources& sources) const {
+  const std::size_t gpus = sources.by_gpu.size();
+  sources.by_rank.assign(loads_->ranks(), 0);
+  sources.total = 0;
+  for (std::size_t i = 0; i < gpus; ++i) {
+    // Ranks of the placement hold several GPUs of the group where experts are split by expert TP.
+    sources.by_rank[i * sources.by_rank.size() / gpus] += sources.by_gpu[i];
+    sources.total += sources.by_gpu[i];
+  }
 }
 
 void ExpertStep::find_ratios(std::int32_t layer) {
@@ -169,7 +244,7 @@ void ExpertStep::draw(std::int32_t layer, const Sources& sources, std::uint64_t 
     router_.draw_counts(layer, draw_name, sources.total, counts_);
     loads_->from_counts(counts_, sources.total, rank_ratio_[l], loads_by_rank_);
   }
-  if (exchange_ && exchange_->depends_on_routing()) {
+  if (mode_->exchange && mode_->exchange->depends_on_routing()) {
     loads_->fill_copies(loads_by_rank_, node_ratio_[l], counts_of_exchange_);
   }
 }
@@ -177,12 +252,14 @@ void ExpertStep::draw(std::int32_t layer, const Sources& sources, std::uint64_t 
 RoutedTraffic ExpertStep::traffic(const Sources& sources) {
   const ExchangeCounts& c = counts_of_exchange_;
   const std::size_t gpus = sources.by_gpu.size();
-  if (gpus == c.rows.size()) return {c.tokens, c.rows, c.rank_copies, c.node_copies, c.pair_rows};
+  if (gpus == c.rows.size()) {
+    return {c.tokens, c.rows, c.rank_copies, c.node_copies, c.pair_rows, c.pair_rank_copies, c.pair_node_copies};
+  }
   for (std::size_t i = 0; i < gpus; ++i) {
     rows_[i] = c.rows[i * c.rows.size() / gpus];
     copies_[i] = c.rank_copies[i * c.rows.size() / gpus];
   }
-  return {sources.by_gpu, rows_, copies_, c.node_copies, {}};
+  return {sources.by_gpu, rows_, copies_, c.node_copies, {}, {}, {}};
 }
 
 }  // namespace moesim

@@ -3,6 +3,7 @@
 // rank's grouped GEMMs and of both exchanges.
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -24,6 +25,9 @@ struct ExpertTimes {
   Duration dispatch, combine;  ///< zero without an exchange
 };
 
+/// Steps with a prompt and pure decode steps may use different kernels. Kernels with a limit of tokens a rank go in
+/// rounds: each rank sends its tokens in order, `max_dispatch_tokens` a round, and each round dispatches, computes and
+/// combines before the next, with gates and latencies of its own.
 class ExpertStep {
  public:
   /// `router` and `kernels` stay valid while the object lives. Rank r of the first stage is GPU r.
@@ -32,48 +36,78 @@ class ExpertStep {
              std::int32_t moe_layers);
 
   /// Tokens leave their rank for experts of other DP ranks (DP > 1).
-  bool exchanges() const { return exchange_.has_value(); }
-  /// Rows are quantised before they leave.
-  bool quantised_dispatch() const { return quantised_dispatch_; }
+  bool exchanges() const { return modes_.front().exchange.has_value(); }
 
   /// Takes the tokens that every DP rank has in the step to come.
   void start(std::span<const RankBatch> ranks);
+  /// Of the step that was started: rows are quantised before they leave; the kernels; rounds of every layer.
+  bool quantised_dispatch() const { return mode_->quantised_dispatch; }
+  MoeBackend backend() const { return mode_->backend; }
+  std::int64_t rounds() const { return rounds_; }
   /// One layer of the step. `layer`: index among the MoE layers; `draw` names the step.
   ExpertTimes time(std::int32_t layer, std::uint64_t draw);
 
-  /// After `time`: bytes that both exchanges of the last expert group put on the links, by kind of link.
-  CarriedBytes carried();
-  /// After `time`: what was drawn for the last expert group.
-  std::span<const std::uint32_t> counts() const { return counts_; }
-  std::span<const ExpertLoad> loads() const { return loads_by_rank_; }
-  Duration rank_time(std::size_t expert_rank) const { return (*moe_cost_)(loads_by_rank_[expert_rank]); }
+  /// After `time`: what was drawn for the last expert group, summed over its rounds.
+  std::span<const std::uint32_t> counts() const { return total_counts_; }
+  std::span<const std::int64_t> rank_rows() const { return rank_rows_; }
+  Duration rank_time(std::size_t expert_rank) const { return rank_times_[expert_rank]; }
+
+  /// Draws one layer of the step again and shows what every set of experts exchanges, round by round.
+  using SeeTraffic = std::function<void(std::size_t group, const RoutedTraffic&)>;
+  void show_traffic(std::int32_t layer, std::uint64_t draw, const SeeTraffic& see);
+
+  /// GPUs of the exchange of the first set of experts, and payload of the started step.
+  const GpuGroup& group() const { return group_; }
+  const TokenPayload& payload() const { return mode_->payload; }
 
  private:
+  /// Kernels of one kind of steps.
+  struct Mode {
+    MoeBackend backend = MoeBackend::none;
+    MoeCost cost;
+    std::optional<MoeExchange> exchange;
+    TokenPayload payload;
+    bool quantised_dispatch = false;
+    std::int64_t round_tokens = 0;  ///< 0: no limit
+  };
   /// Tokens that the members of one set of experts send.
   struct Sources {
     std::vector<std::int64_t> by_gpu;   ///< of the exchange group
     std::vector<std::int64_t> by_rank;  ///< of the placement
     std::int64_t total = 0;
   };
+  Mode mode_of(MoeBackend backend, const KernelCost& kernels, const Topology& topology,
+               const CollectiveProfile& collectives) const;
   void split_tokens(std::span<const RankBatch> ranks, Sources& sources) const;
+  void add_up(Sources& sources) const;
+  const Sources& round_of(std::size_t group, std::int64_t round);
   void draw(std::int32_t layer, const Sources& sources, std::uint64_t draw);
   void find_ratios(std::int32_t layer);
   RoutedTraffic traffic(const Sources& sources);
+  /// Draws every round of every set of experts: `visit(group, sources)`.
+  template <class Visit>
+  void draw_rounds(std::int32_t layer, std::uint64_t draw_name, Visit&& visit);
 
+  const ModelSpec& model_;
   const Router& router_;
   ExecutionSpec spec_;
   std::int64_t top_k_;
-  bool quantised_dispatch_ = false;
+  GpuGroup group_;
+  bool exchanged_ = false;
   std::optional<ExpertLoads> loads_;
-  std::optional<MoeCost> moe_cost_;
-  std::optional<MoeExchange> exchange_;
+  std::vector<Mode> modes_;  ///< of steps with a prompt; of pure decode steps, where they differ
+  const Mode* mode_ = nullptr;
   std::vector<std::uint32_t> rank_of_expert_, node_of_expert_;
   std::vector<std::vector<double>> rank_ratio_, node_ratio_;  ///< by MoE layer, found on first use
-  std::vector<std::uint32_t> counts_, matrix_;
+  std::vector<std::uint32_t> counts_, total_counts_, matrix_;
   std::vector<std::uint16_t> ids_;
   std::vector<ExpertLoad> loads_by_rank_;
+  std::vector<std::int64_t> rank_rows_;
+  std::vector<Duration> rank_times_;
   ExchangeCounts counts_of_exchange_;
-  std::vector<Sources> sources_;             ///< by set of experts
+  std::vector<Sources> sources_;  ///< by set of experts
+  Sources round_;
+  std::int64_t rounds_ = 1;
   std::vector<std::int64_t> rows_, copies_;  ///< by GPU of the exchange group
 };
 

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <deque>
 #include <map>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "execution/expert_step.h"
 #include "execution/mixer_cost.h"
 #include "execution/operator_time.h"
+#include "execution/step_links.h"
 #include "parallel/graph_sizes.h"
 
 namespace moesim {
@@ -34,8 +36,12 @@ Task compute_task(TimePart part, Duration duration, std::uint8_t after) {
   return task;
 }
 
-Task network_task(TimePart part, Duration duration, std::uint8_t after) {
+Task network_task(TaskTraffic traffic, Duration duration, std::uint8_t after) {
+  const TimePart part = traffic == TaskTraffic::dispatch  ? TimePart::dispatch
+                        : traffic == TaskTraffic::combine ? TimePart::combine
+                                                          : TimePart::tensor_parallel;
   Task task = compute_task(part, duration, after);
+  task.traffic = traffic;
   task.resource = Resource::network;
   task.stream = kNetworkStream;
   return task;
@@ -72,6 +78,8 @@ struct LayerClass {
 struct StepCost::State {
   const ModelSpec& model;
   const KernelCost& kernels;
+  const Topology& topology;
+  const CollectiveProfile& profile;
   const ExecutionSpec spec;
   OperatorContext context;
 
@@ -93,11 +101,21 @@ struct StepCost::State {
   std::vector<Spread> mixer_spread;
   std::vector<StepProgram> programs;  ///< by stage
   StepTiming timing;
+  StepTokens tokens_of_step;
   std::uint32_t filling = 0;
+  // Its traffic
+  std::map<std::uint32_t, StepLinks> links;  ///< by first GPU of the engine
+  LinkBytes on_links;
 
-  State(const ModelSpec& m, const KernelCost& k, const Topology& topology, const CollectiveProfile& collectives,
+  State(const ModelSpec& m, const KernelCost& k, const Topology& t, const CollectiveProfile& collectives,
         const ExecutionSpec& s, const Router* gates)
-      : model(m), kernels(k), spec(s), tp_group(topology, collectives, consecutive_gpus(s.plan.tp)) {
+      : model(m),
+        kernels(k),
+        topology(t),
+        profile(collectives),
+        spec(s),
+        tp_group(topology, collectives, consecutive_gpus(s.plan.tp)),
+        on_links(t.links().size()) {
     MOESIM_CHECK(model.mixers.size() <= kMaxMixers, "{} kinds of mixers", model.mixers.size());
     context = {&model, {spec.plan.tp, spec.plan.etp}, {model.formats, spec.activation, spec.kv_cache}, spec.fusion};
     sequence_parallel = sequence_parallel_experts(spec.plan);
@@ -202,7 +220,7 @@ struct StepCost::State {
     const Duration time = embedding.at(
         tokens.widest, [&] { return operators_time(kernels, embedding_operators(context, tokens.widest)); });
     const std::uint8_t looked_up = push(program, compute_task(TimePart::head, time, kNoTask));
-    if (spec.plan.tp > 1) push(program, network_task(TimePart::tensor_parallel, all_reduce_time(tokens), looked_up));
+    if (spec.plan.tp > 1) push(program, network_task(TaskTraffic::tensor_reduce, all_reduce_time(tokens), looked_up));
   }
 
   void fill_head(StepProgram& program, const StepTokens& tokens) {
@@ -213,7 +231,7 @@ struct StepCost::State {
     if (spec.plan.tp == 1) return;
     const Duration gather = logits.at(
         tokens.rows, [&] { return tp_group.time(Collective::all_gather, Bytes{tokens.rows * model.vocabulary * 2}); });
-    push(program, network_task(TimePart::tensor_parallel, gather, sampled));
+    push(program, network_task(TaskTraffic::logits_gather, gather, sampled));
   }
 
   /// Kernels outside a graph are launched one by one; where that takes longer than the kernels, the device waits.
@@ -241,7 +259,7 @@ struct StepCost::State {
     std::uint8_t last = push(program, attention);
     const auto reduce = [&] {
       if (spec.plan.tp > 1) {
-        last = push(program, network_task(TimePart::tensor_parallel, all_reduce_time(tokens), last));
+        last = push(program, network_task(TaskTraffic::tensor_reduce, all_reduce_time(tokens), last));
       }
     };
     reduce();
@@ -272,7 +290,7 @@ struct StepCost::State {
     const ExpertTimes times = experts->time(moe_layer, in.draw);
 
     std::uint8_t ready = gate;
-    if (experts->exchanges()) ready = push(program, network_task(TimePart::dispatch, times.dispatch, gate));
+    if (experts->exchanges()) ready = push(program, network_task(TaskTraffic::dispatch, times.dispatch, gate));
     if (model.moe.shared_width > 0) {  // beside the dispatch where there is one
       const Duration shared_time = shared.at(tokens, [&] { return shared_expert_time(tokens); });
       push(program, compute_task(TimePart::experts, shared_time, gate));
@@ -281,16 +299,16 @@ struct StepCost::State {
     routed.waiting = times.experts.waiting();
     const std::uint8_t done = push(program, routed);
     if (experts->exchanges()) {
-      const std::uint8_t combined = push(program, network_task(TimePart::combine, times.combine, done));
+      const std::uint8_t combined = push(program, network_task(TaskTraffic::combine, times.combine, done));
       if (sequence_parallel) {  // each TP rank had sent its slice of the tokens
         const Duration gather = all_gather.at(
             tokens, [&] { return tp_group.time(Collective::all_gather, Bytes{tokens * model.hidden * 2}); });
-        push(program, network_task(TimePart::tensor_parallel, gather, combined));
+        push(program, network_task(TaskTraffic::tensor_gather, gather, combined));
       } else if (spec.plan.tp > 1) {  // each TP rank holds partial sums
-        push(program, network_task(TimePart::tensor_parallel, all_reduce_time(in.tokens), combined));
+        push(program, network_task(TaskTraffic::tensor_reduce, all_reduce_time(in.tokens), combined));
       }
     } else if (expert_group->ranks() > 1) {
-      push(program, network_task(TimePart::tensor_parallel, expert_all_reduce_time(in.tokens), done));
+      push(program, network_task(TaskTraffic::expert_reduce, expert_all_reduce_time(in.tokens), done));
     }
   }
 
@@ -328,50 +346,77 @@ struct StepCost::State {
     }
   }
 
-  CarriedBytes carried_bytes(std::span<const RankBatch> ranks, std::uint64_t draw) {
-    const StepTokens tokens = step_tokens(spec, ranks);
-    if (experts) experts->start(ranks);
-    CarriedBytes sum{};
-    const auto add = [&](const CarriedBytes& bytes, std::int64_t times) {
-      for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += bytes[i] * static_cast<double>(times);
-    };
-    const ParallelPlan& plan = spec.plan;
-    const Bytes activations{tokens.widest * model.hidden * 2};
-    const CarriedBytes reduced = tp_group.moved_bytes(Collective::all_reduce, activations);
-    if (plan.tp > 1) {
-      add(reduced, plan.dp);  // behind the embedding
-      add(tp_group.moved_bytes(Collective::all_gather, Bytes{tokens.rows * model.vocabulary * 2}), plan.dp);
-    }
-    for (std::size_t l = 0; l < model.layers.size(); ++l) {
-      const LayerSpec& layer = model.layers[l];
-      const bool exchanged = layer.moe && experts->exchanges();
-      if (plan.tp > 1) add(reduced, plan.dp);
-      if (plan.tp > 1 && layer.dense_width > 0 && (!layer.moe || exchanged)) add(reduced, plan.dp);
-      if (exchanged) {
-        experts->time(moe_index[l], draw);
-        add(experts->carried(), plan.edp);
-        const Collective gather = sequence_parallel ? Collective::all_gather : Collective::all_reduce;
-        if (plan.tp > 1) add(tp_group.moved_bytes(gather, activations), plan.dp);
-      } else if (layer.moe && expert_group->ranks() > 1) {
-        add(expert_group->moved_bytes(Collective::all_reduce, activations), plan.edp);
-      }
-    }
-    if (stage_pair) {
-      add(stage_pair->moved_bytes(Collective::send_recv, activations), std::int64_t{plan.pp - 1} * plan.stage_ranks());
-    }
-    return sum;
+  StepLinks& links_from(GpuId first_gpu) {
+    return links.try_emplace(first_gpu.value, topology, profile, spec.plan, first_gpu).first->second;
   }
 
+  /// Bytes of `times` collectives of one kind in a stage.
+  void add_traffic(TaskTraffic traffic, std::int32_t stage, std::int64_t times, StepLinks& on) {
+    const Bytes activations = Bytes{tokens_of_step.widest * model.hidden * 2} * times;
+    switch (traffic) {
+      case TaskTraffic::tensor_reduce:
+        return on.add_tensor(stage, Collective::all_reduce, activations, on_links);
+      case TaskTraffic::tensor_gather:
+        return on.add_tensor(stage, Collective::all_gather, activations, on_links);
+      case TaskTraffic::logits_gather:
+        return on.add_tensor(stage, Collective::all_gather, Bytes{tokens_of_step.rows * model.vocabulary * 2} * times,
+                             on_links);
+      case TaskTraffic::expert_reduce:
+        return on.add_experts(stage, Collective::all_reduce, activations, on_links);
+      case TaskTraffic::none:
+      case TaskTraffic::dispatch:  // by their gates: collect_exchange
+      case TaskTraffic::combine:
+        return;
+    }
+  }
+
+  enum class Way { dispatch, combine, both };
+  void collect_exchange(std::int32_t stage, std::int32_t moe_layer, std::uint64_t draw, Way way, StepLinks& on) {
+    experts->show_traffic(moe_layer, draw, [&](std::size_t set, const RoutedTraffic& moved) {
+      for (ExchangeLinks& exchange : on.exchange(stage, set, *experts)) {
+        if (way != Way::combine) exchange.add_dispatch(moved);
+        if (way != Way::dispatch) exchange.add_combine(moved);
+      }
+    });
+  }
+
+  const LinkBytes& link_bytes(std::span<const RankBatch> ranks, std::uint64_t draw, GpuId first_gpu) {
+    time(ranks, draw);
+    on_links.clear();
+    StepLinks& on = links_from(first_gpu);
+    for (std::int32_t stage = 0; stage < spec.plan.pp; ++stage) {
+      const StepProgram& program = programs[static_cast<std::size_t>(stage)];
+      std::array<std::int64_t, kTaskTraffic> times{};
+      for (const TaskBlock& block : program.blocks) {
+        for (const Task& task : std::span(program.tasks).subspan(block.first, block.count)) {
+          times[static_cast<std::size_t>(task.traffic)] += block.uses;
+        }
+      }
+      for (std::size_t i = 0; i < times.size(); ++i) {
+        if (times[i] > 0) add_traffic(static_cast<TaskTraffic>(i), stage, times[i], on);
+      }
+      const LayerRange range = layers_of_stage(model, spec.plan.pp, stage);
+      for (std::int32_t l = range.first; l < range.first + range.count; ++l) {
+        const std::int32_t moe_layer = moe_index[static_cast<std::size_t>(l)];
+        if (moe_layer >= 0) collect_exchange(stage, moe_layer, draw, Way::both, on);
+      }
+      if (stage + 1 < spec.plan.pp) on.add_stage_transfer(stage, stage_message(), on_links);
+    }
+    on.lay_exchanges(on_links);
+    return on_links;
+  }
+
+  Bytes stage_message() const { return {tokens_of_step.widest * model.hidden * 2}; }
+
   const StepTiming& time(std::span<const RankBatch> ranks, std::uint64_t draw) {
-    const StepTokens tokens = step_tokens(spec, ranks);
+    const StepTokens tokens = tokens_of_step = step_tokens(spec, ranks);
     time_mixers(ranks, tokens);
     if (experts) experts->start(ranks);
     for (std::int32_t s = 0; s < spec.plan.pp; ++s) {
       fill_program(s, tokens, draw);
       timing.stages[static_cast<std::size_t>(s)] = evaluate(programs[static_cast<std::size_t>(s)]);
     }
-    timing.stage_transfer =
-        stage_pair ? stage_pair->time(Collective::send_recv, Bytes{tokens.widest * model.hidden * 2}) : Duration();
+    timing.stage_transfer = stage_pair ? stage_pair->time(Collective::send_recv, stage_message()) : Duration();
     return timing;
   }
 };
@@ -389,8 +434,12 @@ const StepProgram& StepCost::program(std::int32_t stage) const {
   return state_->programs[static_cast<std::size_t>(stage)];
 }
 
-CarriedBytes StepCost::carried_bytes(std::span<const RankBatch> ranks, std::uint64_t draw) {
-  return state_->carried_bytes(ranks, draw);
+const LinkBytes& StepCost::link_bytes(std::span<const RankBatch> ranks, std::uint64_t draw, GpuId first_gpu) {
+  return state_->link_bytes(ranks, draw, first_gpu);
+}
+
+const Topology& StepCost::topology() const {
+  return state_->topology;
 }
 
 std::span<const std::int32_t> StepCost::moe_layers() const {
@@ -413,14 +462,15 @@ void StepCost::observe_experts(std::span<const RankBatch> ranks, std::uint64_t d
       most = std::max<std::int64_t>(most, n);
       layers[l].distinct_experts += n > 0 ? 1 : 0;
     }
-    for (const ExpertLoad& load : s.experts->loads()) {
-      rank_rows += load.rows;
-      rank_most = std::max(rank_most, load.rows);
+    for (const std::int64_t own : s.experts->rank_rows()) {
+      rank_rows += own;
+      rank_most = std::max(rank_most, own);
     }
     if (rows > 0 && rank_rows > 0) {
       layers[l].expert_max_over_mean =
           static_cast<double>(most) * static_cast<double>(counts[l].size()) / static_cast<double>(rows);
-      layers[l].rank_max_over_mean = static_cast<double>(rank_most) * static_cast<double>(s.experts->loads().size()) /
+      layers[l].rank_max_over_mean = static_cast<double>(rank_most) *
+                                     static_cast<double>(s.experts->rank_rows().size()) /
                                      static_cast<double>(rank_rows);
     }
     layers[l].straggler_wait = times.experts.waiting();
@@ -444,6 +494,35 @@ struct TaskList {
 };
 
 }  // namespace
+
+void StepCost::show_link_traffic(std::span<const RankBatch> ranks, std::uint64_t draw, GpuId first_gpu,
+                                 const SeeTraffic& see) {
+  State& s = *state_;
+  s.time(ranks, draw);
+  StepLinks& on = s.links_from(first_gpu);
+  Duration stage_start;
+  for (std::int32_t stage = 0; stage < s.spec.plan.pp; ++stage) {
+    std::vector<TaskList::Entry> entries;
+    const Timing total = evaluate(s.programs[static_cast<std::size_t>(stage)], TaskList{entries});
+    for (const auto& [layer, task, start] : entries) {
+      if (task.duration == Duration() || task.traffic == TaskTraffic::none) continue;
+      s.on_links.clear();
+      s.add_traffic(task.traffic, stage, 1, on);
+      if (task.traffic == TaskTraffic::dispatch || task.traffic == TaskTraffic::combine) {
+        const auto way = task.traffic == TaskTraffic::dispatch ? State::Way::dispatch : State::Way::combine;
+        s.collect_exchange(stage, s.moe_index[static_cast<std::size_t>(layer)], draw, way, on);
+        on.lay_exchanges(s.on_links);
+      }
+      see(stage_start + start, task.duration, s.on_links);
+    }
+    stage_start += total.total;
+    if (s.timing.stage_transfer == Duration() || stage + 1 == s.spec.plan.pp) continue;
+    s.on_links.clear();
+    on.add_stage_transfer(stage, s.stage_message(), s.on_links);
+    see(stage_start, s.timing.stage_transfer, s.on_links);
+    stage_start += s.timing.stage_transfer;
+  }
+}
 
 std::vector<RankTask> StepCost::rank_tasks(std::span<const RankBatch> ranks, std::uint64_t draw) {
   State& s = *state_;
@@ -481,7 +560,7 @@ std::vector<RankTask> StepCost::rank_tasks(std::span<const RankBatch> ranks, std
         if (mixer) {
           own = s.mixer_time[static_cast<std::size_t>(s.model.layers[l].mixer)][r / gpus_per_dp_rank];
         } else if (routed) {
-          own = s.experts->rank_time(r / static_cast<std::size_t>(s.spec.plan.etp) % s.experts->loads().size());
+          own = s.experts->rank_time(r / static_cast<std::size_t>(s.spec.plan.etp) % s.experts->rank_rows().size());
         }
         if (own == Duration()) continue;
         bar.rank = static_cast<std::uint32_t>(stage * stage_ranks + r);

@@ -3,6 +3,7 @@
 // operators by token count, collectives of the groups, expert placement, gates.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -66,9 +67,13 @@ class StepCost {
   void observe_experts(std::span<const RankBatch> ranks, std::uint64_t draw, std::vector<ExpertObservation>& layers,
                        std::vector<std::vector<std::uint32_t>>& counts);
 
-  /// Bytes that all collectives and exchanges of one step put on the links, by kind of link: every directed link counts
-  /// what it carries, so a hop through a switch counts twice.
-  CarriedBytes carried_bytes(std::span<const RankBatch> ranks, std::uint64_t draw);
+  /// Bytes that all collectives and exchanges of one step put on every link, when rank r of the engine is GPU
+  /// `first_gpu + r`. Valid until the next call.
+  const LinkBytes& link_bytes(std::span<const RankBatch> ranks, std::uint64_t draw, GpuId first_gpu);
+  /// The same task by task: when each collective starts, from the start of the step, how long it takes, and its bytes.
+  using SeeTraffic = std::function<void(Duration start, Duration duration, const LinkBytes& bytes)>;
+  void show_link_traffic(std::span<const RankBatch> ranks, std::uint64_t draw, GpuId first_gpu, const SeeTraffic& see);
+  const Topology& topology() const;
 
   /// Every rank's own tasks of the step: ranks differ where their batches and their experts differ.
   std::vector<RankTask> rank_tasks(std::span<const RankBatch> ranks, std::uint64_t draw);

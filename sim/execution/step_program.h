@@ -18,12 +18,26 @@ namespace moesim {
 
 inline constexpr std::uint8_t kNoTask = 0xff;
 
+/// What a task puts on the network: collectives over the tensor-parallel ranks (of hidden states, or of logits), over
+/// all ranks that hold the experts of one data-parallel rank, and the exchanges of a MoE layer.
+enum class TaskTraffic : std::uint8_t {
+  none,
+  tensor_reduce,
+  tensor_gather,
+  logits_gather,
+  expert_reduce,
+  dispatch,
+  combine
+};
+inline constexpr std::size_t kTaskTraffic = static_cast<std::size_t>(TaskTraffic::combine) + 1;
+
 /// A kernel, a group of kernels or a collective, as the slowest rank of its class runs it.
 struct Task {
   Duration duration{};
   Duration waiting{};  ///< the part of `duration` in which the mean rank has finished and waits for the slowest
   TimePart part = TimePart::attention;
   Resource resource = Resource::compute;
+  TaskTraffic traffic = TaskTraffic::none;
   std::uint8_t stream = 0;  ///< tasks of one stream do not overlap
   std::uint8_t micro_batch = 0;
   std::uint8_t rank_class = 0;

@@ -57,6 +57,15 @@ struct LinkClassUse {
   double peak = 0;         ///< the same in the sampled step with most
 };
 
+/// Traffic on one directed link, from the same sample.
+struct LinkUse {
+  std::string from, to;  ///< vertices of the topology: gpu3, nvswitch0
+  std::string kind;
+  double bytes = 0;        ///< over the run
+  double utilization = 0;  ///< share of the line rate over the run
+  double peak = 0;         ///< the same in the sampled step with most
+};
+
 struct PoolMemory {
   std::string pool;
   std::string gpu;
@@ -114,6 +123,8 @@ struct RunResult {
   std::array<double, kResources> busy{};  ///< share of the duration, mean over engines
   std::vector<ExpertLayerSummary> experts;
   std::vector<LinkClassUse> network;
+  std::vector<LinkUse> links;       ///< those that carried something, busiest first, at most 64
+  std::int64_t links_left_out = 0;  ///< that carried less than those
   std::vector<PoolMemory> memory;
   std::int64_t preemptions = 0;
   std::optional<double> cost_usd_per_million_output_tokens, gpu_hour_usd;

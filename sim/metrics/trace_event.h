@@ -1,5 +1,5 @@
 #pragma once
-// One bar of a timeline or the state of a replica at one time, for the Chrome trace.
+// One bar of a timeline, or the state of a replica or a link from one time on, for the Chrome trace.
 
 #include <cstdint>
 #include <optional>
@@ -27,6 +27,8 @@ struct TraceEvent {
   std::int64_t tokens = 0;               ///< of the GPU's data-parallel rank in the step; 0 is not written
   Bytes bytes;                           ///< message of a collective; 0 is not written
   std::optional<StepCounters> counters;  ///< when set, no bar: counters from `start` on
+  /// When set, no bar and of no replica: the rate of the link `name` from `start` on.
+  std::optional<double> link_bytes_per_second;
 };
 
 }  // namespace moesim

@@ -216,6 +216,8 @@ void ExpertLoads::from_tokens(std::span<const std::uint16_t> ids, std::int64_t t
   std::fill(exchange.rank_copies.begin(), exchange.rank_copies.end(), 0);
   std::fill(exchange.node_copies.begin(), exchange.node_copies.end(), 0);
   std::fill(exchange.pair_rows.begin(), exchange.pair_rows.end(), 0U);
+  std::fill(exchange.pair_rank_copies.begin(), exchange.pair_rank_copies.end(), 0U);
+  std::fill(exchange.pair_node_copies.begin(), exchange.pair_node_copies.end(), 0U);
   const std::size_t k = static_cast<std::size_t>(top_k);
   const std::size_t tokens = ids.size() / k;
   // The last token that reached a rank or node, so that the next ones need no clearing.
@@ -228,6 +230,8 @@ void ExpertLoads::from_tokens(std::span<const std::uint16_t> ids, std::int64_t t
     while (left == 0) left = exchange.tokens[++source];
     --left;
     std::uint32_t* pairs = exchange.pair_rows.data() + source * ranks();
+    std::uint32_t* rank_pairs = exchange.pair_rank_copies.data() + source * ranks();
+    std::uint32_t* node_pairs = exchange.pair_node_copies.data() + source * nodes_;
     for (std::size_t i = 0; i < k; ++i) {
       const std::uint16_t expert = ids[t * k + i];
       std::uint32_t copy = 0;
@@ -240,9 +244,12 @@ void ExpertLoads::from_tokens(std::span<const std::uint16_t> ids, std::int64_t t
       const std::uint32_t node = node_of_rank_[rank];
       ++slot_rows[slot];
       ++pairs[rank];
-      exchange.rank_copies[rank] += last_of_rank[rank] != t;
+      const bool new_rank = last_of_rank[rank] != t, new_node = last_of_node[node] != t;
+      exchange.rank_copies[rank] += new_rank;
+      rank_pairs[rank] += new_rank;
       last_of_rank[rank] = t;
-      exchange.node_copies[node] += last_of_node[node] != t;
+      exchange.node_copies[node] += new_node;
+      node_pairs[node] += new_node;
       last_of_node[node] = t;
     }
   }
@@ -274,6 +281,8 @@ ExchangeCounts ExpertLoads::exchange_counts() const {
   counts.rank_copies.resize(ranks());
   counts.node_copies.resize(nodes_);
   counts.pair_rows.resize(std::size_t{ranks()} * ranks());
+  counts.pair_rank_copies.resize(std::size_t{ranks()} * ranks());
+  counts.pair_node_copies.resize(std::size_t{ranks()} * nodes_);
   return counts;
 }
 

@@ -17,7 +17,12 @@ struct ExchangeCounts {
   std::vector<std::int64_t> rows;         ///< per destination rank: (token, expert) pairs
   std::vector<std::int64_t> rank_copies;  ///< per destination rank: distinct tokens
   std::vector<std::int64_t> node_copies;  ///< per destination node: distinct tokens
-  std::vector<std::uint32_t> pair_rows;   ///< ranks x ranks, source-major; empty at resolution `counts`
+  // By source and destination, source-major. Empty where they are not known: at resolution `counts` all of them
+  // (sources then send in proportion to their tokens), at `matrix` the copies (rows x copies / rows of the
+  // destination).
+  std::vector<std::uint32_t> pair_rows;         ///< ranks x ranks: rows
+  std::vector<std::uint32_t> pair_rank_copies;  ///< ranks x ranks: distinct tokens
+  std::vector<std::uint32_t> pair_node_copies;  ///< ranks x nodes: distinct tokens
 };
 
 /// Prepared once a placement. The ranks are those of the expert group; `node_of_rank` says which share a scale-up
@@ -39,8 +44,9 @@ class ExpertLoads {
   void from_matrix(std::span<const std::uint32_t> counts, std::int64_t tokens, std::span<const double> distinct_ratio,
                    std::span<ExpertLoad> out, ExchangeCounts& exchange) const;
 
-  /// From the distinct experts of every token, `ids[t * top_k + i]`: exact distinct tokens of ranks and nodes. Tokens
-  /// belong to the sources in order, `exchange.tokens[s]` each. Copies of a redundant expert are taken in turn.
+  /// From the distinct experts of every token, `ids[t * top_k + i]`: exact distinct tokens of ranks and nodes, by
+  /// source too. Tokens belong to the sources in order, `exchange.tokens[s]` each. Copies of a redundant expert are
+  /// taken in turn.
   void from_tokens(std::span<const std::uint16_t> ids, std::int64_t top_k, std::span<ExpertLoad> out,
                    ExchangeCounts& exchange) const;
 

@@ -51,7 +51,10 @@ std::string chrome_trace(std::span<const TraceEvent> events) {
   };
   std::set<std::uint32_t> replicas;
   std::set<std::tuple<std::uint32_t, std::uint32_t, Resource>> lanes;
+  bool links = false;
   for (const TraceEvent& event : events) {
+    links = links || event.link_bytes_per_second;
+    if (event.link_bytes_per_second) continue;
     replicas.insert(event.replica);
     if (!event.counters) lanes.insert({event.replica, event.gpu, event.lane});
   }
@@ -59,6 +62,11 @@ std::string chrome_trace(std::span<const TraceEvent> events) {
     begin();
     fmt::format_to(out, R"({{"ph":"M","name":"process_name","pid":{0},"tid":0,"args":{{"name":"replica {0}"}}}})",
                    replica);
+  }
+  const std::uint32_t network = replicas.empty() ? 0 : *replicas.rbegin() + 1;  // a process of its own behind them
+  if (links) {
+    begin();
+    fmt::format_to(out, R"({{"ph":"M","name":"process_name","pid":{},"tid":0,"args":{{"name":"network"}}}})", network);
   }
   for (const auto& [replica, gpu, lane] : lanes) {
     const std::uint32_t id = 3 * gpu + 1 + static_cast<std::uint32_t>(lane);
@@ -72,6 +80,11 @@ std::string chrome_trace(std::span<const TraceEvent> events) {
   for (const TraceEvent& event : events) {
     begin();
     const std::string start = exact_decimal(event.start.ps(), 6);
+    if (event.link_bytes_per_second) {
+      fmt::format_to(out, R"({{"ph":"C","name":"link {} GB/s","pid":{},"tid":0,"ts":{},"args":{{"GB/s":{:.6g}}}}})",
+                     escaped(event.name), network, start, *event.link_bytes_per_second / 1e9);
+      continue;
+    }
     if (event.counters) {
       fmt::format_to(out,
                      R"({{"ph":"C","name":"batch","pid":{},"tid":0,"ts":{},"args":{{"sequences":{},"tokens":{}}}}})",

@@ -212,9 +212,12 @@ std::string scenario_text(const Scenario& scenario) {
   text += row("engine", fmt::format("{}, {} replica{} of {}", name(engine.preset), engine.replicas,
                                     engine.replicas == 1 ? "" : "s", plan_text(plan)));
   if (scenario.model.is_moe()) {
-    text += row("experts", fmt::format("{} a layer on expert data {} x expert {} x expert tensor {}, {} redundant, {}",
-                                       scenario.model.moe.experts, plan.edp, plan.ep, plan.etp,
-                                       engine.num_redundant_experts, name(engine.all2all_backend)));
+    text +=
+        row("experts",
+            fmt::format("{} a layer on expert data {} x expert {} x expert tensor {}, {} redundant, {}",
+                        scenario.model.moe.experts, plan.edp, plan.ep, plan.etp, engine.num_redundant_experts,
+                        name(engine.all2all_backend)) +
+                (engine.decode_backend ? fmt::format(", {} in pure decode steps", name(*engine.decode_backend)) : ""));
   }
   text +=
       row("limits of a rank", fmt::format("{} sequences, {} tokens a step, {} tokens a request", engine.max_num_seqs,
@@ -285,6 +288,7 @@ std::string scenario_json(const Scenario& scenario) {
                     {"block_size", engine.block_size},
                     {"all2all_backend", name(engine.all2all_backend)},
                     {"num_redundant_experts", engine.num_redundant_experts}};
+  if (engine.decode_backend) json["engine"]["all2all_backend_of_decode"] = name(*engine.decode_backend);
   json["formats"] = {{"attention", name(formats.attention)},
                      {"dense_ffn", name(formats.dense_ffn)},
                      {"experts", name(formats.experts)},

@@ -194,6 +194,18 @@ std::string result_json(const RunResult& result) {
     }
     json["network"] = std::move(classes);
   }
+  if (!result.links.empty()) {
+    ordered_json links = ordered_json::array();
+    for (const LinkUse& use : result.links) {
+      links.push_back({{"from", use.from},
+                       {"to", use.to},
+                       {"link_class", use.kind},
+                       {"bytes", Bytes::ceil(use.bytes).value},
+                       {"utilization", use.utilization},
+                       {"peak", use.peak}});
+    }
+    json["network_links"] = {{"links", std::move(links)}, {"left_out", result.links_left_out}};
+  }
   if (!result.memory.empty()) json["memory"] = memory_json(result);
   if (result.gpu_hour_usd) json["gpu_hour_usd"] = *result.gpu_hour_usd;
   if (result.cost_usd_per_million_output_tokens) {

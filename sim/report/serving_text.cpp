@@ -158,6 +158,15 @@ std::string own_lines(const RunResult& result) {
     }
     lines += own_row("network", joined(links));
   }
+  if (!result.links.empty()) {
+    std::vector<std::string> links;
+    for (std::size_t i = 0; i < std::min<std::size_t>(result.links.size(), 2); ++i) {
+      const LinkUse& use = result.links[i];
+      links.push_back(fmt::format("{} -> {} ({}) {} of the line rate in the mean, {} at peak", use.from, use.to,
+                                  use.kind, percent(use.utilization), percent(use.peak)));
+    }
+    lines += own_row("busiest link", joined(links));
+  }
   if (result.cost_usd_per_million_output_tokens && result.gpu_hour_usd) {
     lines += own_row("cost", fmt::format("{:.3f} USD per million output tokens at {} USD per GPU and hour",
                                          *result.cost_usd_per_million_output_tokens, *result.gpu_hour_usd));

@@ -58,4 +58,18 @@ FusionTable default_fusions(EnginePreset preset) {
   return fusions;
 }
 
+/// vLLM sends chunks of VLLM_MOE_DP_CHUNK_SIZE 256 tokens [vllm: envs.py]; SGLang's buffer holds
+/// SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK 128 [sglang: environ.py], and a larger step fails there. Assumes
+/// vLLM's for TensorRT-LLM.
+std::int64_t default_max_dispatch_tokens(EnginePreset preset) {
+  switch (preset) {
+    case EnginePreset::vllm:
+    case EnginePreset::trtllm:
+      return 256;
+    case EnginePreset::sglang:
+      return 128;
+  }
+  return 256;
+}
+
 }  // namespace moesim

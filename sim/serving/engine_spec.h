@@ -2,6 +2,7 @@
 // A serving engine as its operator configures it. Names are vLLM's; limits are per data-parallel rank, as there.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "collectives/collective_cost.h"
@@ -39,6 +40,8 @@ struct EngineSpec {
   double gpu_memory_utilization = 0.9;
   std::int64_t max_model_len = 0;  ///< 0: the model's own limit
   MoeBackend all2all_backend = MoeBackend::none;
+  std::optional<MoeBackend> decode_backend;       ///< of steps without a prompt; empty: the same
+  std::int64_t max_dispatch_tokens_per_rank = 0;  ///< of one round of a low-latency exchange; 0: no limit
   std::int32_t num_redundant_experts = 0;
   bool cuda_graphs = true;
   bool async_scheduling = false;
@@ -48,8 +51,9 @@ struct EngineSpec {
   DataType activation = DataType::bf16, kv_cache = DataType::bf16;
 };
 
-/// Host times and fusions of a preset; sources in the definition.
+/// Host times, fusions and round of a low-latency exchange of a preset; sources in the definition.
 HostTimes default_host_times(EnginePreset preset);
 FusionTable default_fusions(EnginePreset preset);
+std::int64_t default_max_dispatch_tokens(EnginePreset preset);
 
 }  // namespace moesim

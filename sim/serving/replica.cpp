@@ -204,15 +204,24 @@ void Replica::observe_experts(std::uint64_t draw) {
 }
 
 void Replica::observe_network(const StepTimes& times, std::uint64_t draw) {
-  const CarriedBytes bytes = cost_.carried_bytes(batches_, draw);
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    network_.bytes[i] += bytes[i];
-    network_.peak_per_second[i] = std::max(network_.peak_per_second[i], bytes[i] / (times.end - times.start).seconds());
+  if (engine_.plan.world() > 1) {
+    const LinkBytes& bytes = cost_.link_bytes(batches_, draw, first_gpu());
+    const double seconds = (times.end - times.start).seconds();
+    for (const LinkId link : bytes.used()) {
+      LinkTotals& totals = network_.links[link];
+      totals.bytes += bytes[link];
+      totals.peak_per_second = std::max(totals.peak_per_second, bytes[link] / seconds);
+    }
+    const CarriedBytes by_kind = total_by_kind(bytes, cost_.topology());
+    for (std::size_t i = 0; i < by_kind.size(); ++i) {
+      network_.peak_per_second[i] = std::max(network_.peak_per_second[i], by_kind[i] / seconds);
+    }
   }
   for (const RankBatch& batch : batches_) network_.tokens += batch.tokens;
 }
 
 void Replica::trace_step(const StepTimes& times, std::uint64_t draw) {
+  if (engine_.plan.world() > 1) traced_steps_.push_back({times.start, batches_, draw});
   if (times.start >= trace_.from) {
     StepCounters counters;
     for (const RankBatch& batch : batches_) {

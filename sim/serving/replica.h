@@ -7,6 +7,7 @@
 // short loop (strides), with the same result.
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "core/ids.h"
@@ -38,10 +39,23 @@ struct ExpertTotals {
   std::vector<std::vector<std::uint64_t>> counts;                                        ///< layer x expert
 };
 
+/// Bytes over the sampled steps, and bytes per second of the busiest of them.
+struct LinkTotals {
+  double bytes = 0, peak_per_second = 0;
+};
+
 /// Traffic on the links, from the same sample.
 struct NetworkTotals {
-  CarriedBytes bytes{}, peak_per_second{};  ///< summed over the sampled steps; of the busiest one
-  std::int64_t tokens = 0;                  ///< of the sampled steps
+  std::map<LinkId, LinkTotals> links;  ///< that carried something
+  CarriedBytes peak_per_second{};      ///< of all links of a kind in the busiest step
+  std::int64_t tokens = 0;             ///< of the sampled steps
+};
+
+/// A step in the window of a trace: enough to compute it again.
+struct TracedStep {
+  Instant start;
+  std::vector<RankBatch> batches;
+  std::uint64_t draw = 0;
 };
 
 /// Receives the bars that overlap [from, to) and the counters of the steps that begin in it.
@@ -77,6 +91,9 @@ class Replica {
   const ReplicaTotals& totals() const { return totals_; }
   const ExpertTotals& experts() const { return experts_; }
   const NetworkTotals& network() const { return network_; }
+  const std::vector<TracedStep>& traced_steps() const { return traced_steps_; }
+  /// Rank r of the engine is GPU `first_gpu + r`: engines follow each other.
+  GpuId first_gpu() const { return {id_.value * static_cast<std::uint32_t>(engine_.plan.world())}; }
   const std::vector<StepSample>& samples() const { return samples_; }
   double mean_blocks(Instant end) const;
   void trace_to(const ReplicaTrace& trace) { trace_ = trace; }
@@ -122,6 +139,7 @@ class Replica {
   std::vector<StepSample> samples_;
   std::int64_t sample_every_ = 1;
   ReplicaTrace trace_;
+  std::vector<TracedStep> traced_steps_;
   std::int64_t blocks_total_ = 0;  ///< of all ranks
 };
 

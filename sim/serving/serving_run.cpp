@@ -11,6 +11,8 @@
 #include "engine/event_queue.h"
 #include "parallel/graph_sizes.h"
 #include "parallel/memory_use.h"
+#include "serving/link_lanes.h"
+#include "serving/network_use.h"
 #include "serving/replica.h"
 #include "serving/run_ledger.h"
 
@@ -44,6 +46,8 @@ ExecutionSpec execution_spec(const EngineSpec& engine, const RoutingSpec& routin
   ExecutionSpec spec;
   spec.plan = engine.plan;
   spec.backend = engine.all2all_backend;
+  spec.decode_backend = engine.decode_backend;
+  spec.max_dispatch_tokens = engine.max_dispatch_tokens_per_rank;
   spec.redundant_experts = engine.num_redundant_experts;
   spec.resolution = routing.resolution;
   spec.fusion = engine.fusion;
@@ -249,7 +253,6 @@ class ServingRun {
 
   ServingOutcome outcome();
   void describe_experts(ServingOutcome& outcome) const;
-  void describe_network(ServingOutcome& outcome, Instant end) const;
 
   const ServingInputs& inputs_;
   const ServingObserver& observer_;
@@ -299,28 +302,6 @@ void ServingRun::describe_experts(ServingOutcome& outcome) const {
   }
 }
 
-/// Bytes a token of the sampled steps times the tokens of all steps.
-void ServingRun::describe_network(ServingOutcome& outcome, Instant end) const {
-  CarriedBytes bytes{}, peak{}, rate{};
-  for (const auto& replica : replicas_) {
-    const NetworkTotals& sampled = replica->network();
-    if (sampled.tokens == 0) continue;
-    const double scale = static_cast<double>(replica->totals().step_tokens) / static_cast<double>(sampled.tokens);
-    for (std::size_t i = 0; i < bytes.size(); ++i) {
-      bytes[i] += sampled.bytes[i] * scale;
-      peak[i] += sampled.peak_per_second[i];
-    }
-  }
-  for (const LinkClassSummary& links : summarize_links(topology_)) {
-    rate[static_cast<std::size_t>(links.kind)] += links.line_rate.value * static_cast<double>(links.links);
-  }
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    if (bytes[i] <= 0 || rate[i] <= 0 || end == Instant()) continue;
-    outcome.network.push_back({std::string(name(static_cast<LinkKind>(i))), bytes[i],
-                               bytes[i] / (rate[i] * end.seconds()), peak[i] / rate[i]});
-  }
-}
-
 ServingOutcome ServingRun::outcome() {
   ServingOutcome out;
   out.interrupted = interrupted_;
@@ -345,7 +326,14 @@ ServingOutcome ServingRun::outcome() {
   memory_.kv_blocks_mean = blocks / static_cast<double>(replicas_.size());
   out.memory.push_back(memory_);
   describe_experts(out);
-  describe_network(out, end);
+  NetworkUse network = network_use(replicas_, topology_, end);
+  out.network = std::move(network.classes);
+  out.links = std::move(network.links);
+  out.links_left_out = network.links_left_out;
+  if (observer_.trace != nullptr) {
+    const std::vector<TraceEvent> lanes = link_lanes(replicas_, *cost_, observer_.trace_from, observer_.trace_to);
+    observer_.trace->insert(observer_.trace->end(), lanes.begin(), lanes.end());
+  }
   out.step_samples = replicas_.front()->samples();
   for (RequestRecord& record : ledger_.records()) {  // units back to (replica, data-parallel rank)
     record.rank += record.replica % units_.per_replica;
@@ -354,6 +342,26 @@ ServingOutcome ServingRun::outcome() {
   out.requests = std::move(ledger_.records());
   out.token_gaps = std::move(ledger_.gaps());
   return out;
+}
+
+/// Kernels of both kinds of steps share one buffer for the network; DeepEP's normal ones keep one for NVLink beside it
+/// [sglang: token_dispatcher/deepep.py].
+Bytes engine_exchange_buffers(const ModelSpec& model, const EngineSpec& engine, std::uint32_t nodes) {
+  const auto buffers = [&](MoeBackend backend, std::uint32_t over) {
+    std::int64_t tokens = engine.max_num_batched_tokens;
+    if (goes_in_rounds(backend)) {
+      // Without a limit Assumes a step of decoding sequences for DeepEP.
+      const bool decoding = backend == MoeBackend::deepep_low_latency;
+      tokens = engine.max_dispatch_tokens_per_rank > 0 ? engine.max_dispatch_tokens_per_rank
+               : decoding                              ? engine.max_num_seqs
+                                                       : tokens;
+    }
+    return exchange_buffers(backend, engine.plan, model, tokens, over);
+  };
+  const Bytes all = buffers(engine.all2all_backend, nodes);
+  if (!engine.decode_backend) return all;
+  const Bytes inside = buffers(engine.all2all_backend, 1);
+  return inside + std::max(all - inside, buffers(*engine.decode_backend, nodes));
 }
 
 }  // namespace
@@ -369,11 +377,7 @@ MemoryLimits memory_limits(const ModelSpec& model, const ClusterSpec& cluster, c
   if (model.is_moe() && engine.plan.dp_ranks_per_expert_group() > 1) {
     const std::int32_t domain = std::max(cluster.scale_up_domain, cluster.gpus_per_node);
     const std::int32_t nodes = (engine.plan.ep * engine.plan.etp + domain - 1) / domain;
-    // The low-latency kernels go in rounds of at most max_num_seqs tokens a rank.
-    const std::int64_t tokens =
-        engine.all2all_backend == MoeBackend::deepep_low_latency ? engine.max_num_seqs : engine.max_num_batched_tokens;
-    limits.exchange_buffers =
-        exchange_buffers(engine.all2all_backend, engine.plan, model, tokens, static_cast<std::uint32_t>(nodes));
+    limits.exchange_buffers = engine_exchange_buffers(model, engine, static_cast<std::uint32_t>(nodes));
   }
   return limits;
 }

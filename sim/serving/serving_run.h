@@ -51,6 +51,8 @@ struct ServingOutcome {
   std::array<double, kResources> busy_seconds{};  ///< mean over engines
   std::vector<ExpertLayerSummary> experts;
   std::vector<LinkClassUse> network;
+  std::vector<LinkUse> links;  ///< as in RunResult
+  std::int64_t links_left_out = 0;
   std::vector<PoolMemory> memory;
   std::vector<StepSample> step_samples;
   std::int64_t preemptions = 0;
