@@ -9,11 +9,14 @@
 #include "cli/progress.h"
 #include "cli/simulate.h"
 #include "config/json_reader.h"
+#include "config/network_scenario.h"
 #include "report/chrome_trace.h"
+#include "report/network_text.h"
 #include "report/output_file.h"
 #include "report/plots.h"
 #include "report/result_json.h"
 #include "report/serving_text.h"
+#include "study/network_study.h"
 
 namespace moesim {
 
@@ -83,11 +86,36 @@ std::string write_results(const RunResult& result, const fs::path& folder) {
   return plot_step_time(result, folder / "step_time.svg");
 }
 
+/// A scenario of mode network: seconds at most, so without progress.
+int run_network(const Arguments& arguments, const NetworkScenario& scenario) {
+  const fs::path folder =
+      arguments.has("output") ? fs::path(arguments.value("output")) : fs::path("results") / scenario.stem;
+  const std::string trace_file = arguments.value("trace");
+  for (const char* option : {"seed", "trace-window"}) {
+    if (arguments.has(option)) return fail(exit_usage, fmt::format("--{} belongs to mode serving", option));
+  }
+  OutputFolder results(folder);
+  if (!results.problem().empty()) return fail(exit_missing, results.problem());
+  const NetworkResult result = simulate_network(scenario, trace_file.empty() ? RecordRates::no : RecordRates::yes);
+  results.keep();
+  if (std::string problem = write_file_atomically(folder / "result.json", network_json(result)); !problem.empty()) {
+    return fail(exit_missing, problem);
+  }
+  if (!trace_file.empty()) {
+    const std::string problem = write_file_atomically(trace_file, chrome_trace(network_timeline(scenario, result)));
+    if (!problem.empty()) return fail(exit_missing, problem);
+  }
+  fmt::print("{}", arguments.has("json") ? network_json(result) : network_text(result));
+  return exit_ok;
+}
+
 int run(const Arguments& arguments) {
   std::vector<Override> overrides;
   if (const std::string problem = read_overrides(arguments.values("set"), overrides); !problem.empty()) {
     return fail(exit_bad_data, problem);
   }
+  const fs::path file = scenario_file(arguments.positionals[0]);
+  if (is_network_scenario(file, overrides)) return run_network(arguments, read_network_scenario(file, overrides));
   std::optional<std::uint64_t> seed;
   if (arguments.has("seed")) {
     const std::string text = arguments.value("seed");
@@ -117,7 +145,7 @@ int run(const Arguments& arguments) {
     return fail(exit_usage, "--trace-window needs --trace FILE");
   }
 
-  const Scenario scenario = read_scenario_file(scenario_file(arguments.positionals[0]), overrides, seed);
+  const Scenario scenario = read_scenario_file(file, overrides, seed);
   OutputFolder folder(arguments.has("output") ? fs::path(arguments.value("output"))
                                               : fs::path("results") / scenario.stem);
   if (!folder.problem().empty()) return fail(exit_missing, folder.problem());

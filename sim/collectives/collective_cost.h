@@ -124,6 +124,13 @@ class MoeExchange {
   /// of the own node, to ranks of others). Linear in the ranks, quadratic with `pair_rows`.
   CarriedBytes dispatch_bytes(const RoutedTraffic& traffic) const;
   CarriedBytes combine_bytes(const RoutedTraffic& traffic) const;
+  /// Seconds that one copy takes on the port of its sender or receiver, by the kind of port; zero for backends that
+  /// gather all tokens.
+  struct CopySeconds {
+    double scale_up = 0, network = 0;
+  };
+  CopySeconds dispatch_copy() const;
+  CopySeconds combine_copy() const;
   /// False where dispatch and combine ignore everything but `tokens`.
   bool depends_on_routing() const;
   MoeBackend backend() const { return backend_; }

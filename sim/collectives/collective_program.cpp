@@ -527,31 +527,65 @@ TransferProgram collective_program(const Topology& topology, const CollectivePro
   return Builder(topology, profile, group, call).build();
 }
 
+namespace {
+
+/// The least closed form among the candidates that the group can run.
+ChosenProgram fastest(const Topology& topology, const CollectiveProfile& profile, const GpuGroup& group,
+                      std::span<const CollectiveCall> candidates) {
+  std::optional<ChosenProgram> best;
+  Duration least;
+  for (const CollectiveCall& call : candidates) {
+    if (!algorithm_problem(topology, profile, group, call.kind, call.algorithm).empty()) continue;
+    TransferProgram program = collective_program(topology, profile, group, call);
+    const Duration time = closed_form(topology, program).total();
+    if (best && time >= least) continue;
+    best = ChosenProgram{call, std::move(program)};
+    least = time;
+  }
+  MOESIM_CHECK(best.has_value(), "no algorithm for {} of {} ranks", name(candidates.front().kind), group.size());
+  return *std::move(best);
+}
+
+/// So that the program alone takes `time`.
+void calibrate(const Topology& topology, TransferProgram& program, Duration time) {
+  if (program.rounds().empty()) return;
+  const ProgramTime form = closed_form(topology, program);
+  const Duration of_bytes = Duration::from_seconds(form.seconds);
+  if (time < of_bytes) program.scale_ports(of_bytes / time);
+  for (std::size_t i = 1; i < program.rounds().size(); ++i) program.set_latency(i, {});
+  program.set_latency(0, std::max(Duration(), time - of_bytes));
+}
+
+}  // namespace
+
 ChosenProgram calibrated_program(const Topology& topology, const CollectiveProfile& profile, const GpuGroup& group,
                                  Collective kind, Bytes bytes) {
-  const std::initializer_list<Algorithm> candidates{Algorithm::in_switch, Algorithm::tree, Algorithm::ring,
-                                                    Algorithm::direct};
-  std::optional<ChosenProgram> best;
-  ProgramTime best_time;
-  for (const Algorithm algorithm : candidates) {
+  std::vector<CollectiveCall> candidates;
+  for (const Algorithm algorithm : {Algorithm::in_switch, Algorithm::tree, Algorithm::ring, Algorithm::direct}) {
+    // Gathers and broadcasts go by rings.
     if (algorithm == Algorithm::direct && kind != Collective::all_to_all && kind != Collective::send_recv) continue;
-    if (!algorithm_problem(topology, profile, group, kind, algorithm).empty()) continue;
     for (const Protocol protocol : {Protocol::low_latency, Protocol::bulk}) {
-      const CollectiveCall call{kind, algorithm, protocol, bytes};
-      TransferProgram program = collective_program(topology, profile, group, call);
-      const ProgramTime time = closed_form(topology, program);
-      if (best && time.total() >= best_time.total()) continue;
-      best = ChosenProgram{call, std::move(program)};
-      best_time = time;
+      candidates.push_back({kind, algorithm, protocol, bytes});
     }
   }
-  MOESIM_CHECK(best.has_value(), "no algorithm for {} of {} ranks", name(kind), group.size());
-  if (best->program.rounds().empty()) return *std::move(best);
-  const Duration calibrated = GroupCollectives(topology, profile, group).time(kind, bytes);
-  const Duration of_bytes = Duration::from_seconds(best_time.seconds);
-  if (calibrated < of_bytes) best->program.scale_ports(of_bytes / calibrated);
-  best->program.set_latency(0, std::max(Duration(), calibrated - of_bytes));
-  return *std::move(best);
+  ChosenProgram chosen = fastest(topology, profile, group, candidates);
+  calibrate(topology, chosen.program, GroupCollectives(topology, profile, group).time(kind, bytes));
+  return chosen;
+}
+
+ChosenProgram calibrated_engine_all_reduce(const Topology& topology, const CollectiveProfile& profile,
+                                           const GpuGroup& group, Bytes bytes) {
+  const GroupCollectives closed(topology, profile, group);
+  const Duration own = closed.custom_all_reduce_time(bytes);
+  ChosenProgram library = calibrated_program(topology, profile, group, Collective::all_reduce, bytes);
+  const bool one_domain =
+      algorithm_problem(topology, profile, group, Collective::all_reduce, Algorithm::two_shot).empty();
+  if (!one_domain || own >= closed.time(Collective::all_reduce, bytes)) return library;
+  const CollectiveCall shots[] = {{Collective::all_reduce, Algorithm::one_shot, Protocol::bulk, bytes},
+                                  {Collective::all_reduce, Algorithm::two_shot, Protocol::bulk, bytes}};
+  ChosenProgram chosen = fastest(topology, profile, group, shots);
+  calibrate(topology, chosen.program, own);
+  return chosen;
 }
 
 TransferProgram cache_program(const Topology& topology, const CollectiveProfile& profile, const CacheTransfer& cache,

@@ -68,6 +68,11 @@ struct ChosenProgram {
 ChosenProgram calibrated_program(const Topology& topology, const CollectiveProfile& profile, const GpuGroup& group,
                                  Collective kind, Bytes bytes);
 
+/// All-reduce as engines do it inside a CUDA graph (`GroupCollectives::custom_all_reduce_time`): their own kernels
+/// where those are faster than the library.
+ChosenProgram calibrated_engine_all_reduce(const Topology& topology, const CollectiveProfile& profile,
+                                           const GpuGroup& group, Bytes bytes);
+
 /// The cache of a prompt from one GPU to another, `layer_bytes` of each of `layers`; layer i has been computed at
 /// i x `compute`. Whole: one message behind the last layer. By layers: one each, as soon as it is computed and the one
 /// before has gone. With m = a + layer_bytes / B, a the latency of a message:

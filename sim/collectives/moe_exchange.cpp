@@ -464,6 +464,14 @@ Duration MoeExchange::combine(const RoutedTraffic& traffic) const {
                            payload_.combine * tokens);
 }
 
+MoeExchange::CopySeconds MoeExchange::dispatch_copy() const {
+  return tables_ ? CopySeconds{tables_->dispatch.scale_up, tables_->dispatch.network} : CopySeconds{};
+}
+
+MoeExchange::CopySeconds MoeExchange::combine_copy() const {
+  return tables_ ? CopySeconds{tables_->combine.scale_up, tables_->combine.network} : CopySeconds{};
+}
+
 CarriedBytes MoeExchange::dispatch_bytes(const RoutedTraffic& traffic) const {
   if (backend_ == MoeBackend::none || collectives_.ranks() == 1) return {};
   if (tables_) return tables_->moved(payload_.dispatch, traffic, backend_);

@@ -20,6 +20,7 @@
 #include "config/read_profile.h"
 #include "config/read_trace.h"
 #include "config/scenario_fields.h"
+#include "config/scenario_inputs.h"
 #include "parallel/memory_use.h"
 #include "parallel/placement.h"
 #include "serving/serving_run.h"
@@ -50,52 +51,16 @@ struct Reading {
   JsonReader root;
   fs::path folder;
   Scenario scenario{};
+  ScenarioInputs inputs{root, folder, scenario.provenance};
 
-  void add_hash(const fs::path& file) {
-    if (is_standard_input(file)) {
-      scenario.provenance.input_hashes.emplace_back("stdin", hash_of(standard_input()));
-      return;
-    }
-    const std::string shown = shown_path(file);
-    for (const auto& [known, hash] : scenario.provenance.input_hashes) {
-      if (known == shown) return;
-    }
-    scenario.provenance.input_hashes.emplace_back(shown, hash_of_file(file));
-  }
-  void note(std::string text) { scenario.provenance.notes.push_back(std::move(text)); }
-  /// `shipped` is the folder of the product that holds files of this kind.
+  void add_hash(const fs::path& file) { inputs.add_hash(file); }
+  void note(std::string text) { inputs.note(std::move(text)); }
   fs::path file_of(const JsonReader& value, const fs::path& shipped = {}) const {
-    try {
-      return resolve_path(value.string(), folder, shipped);
-    } catch (const ConfigError& error) {
-      throw ConfigError(InputProblem::missing_file,
-                        fmt::format("{}: {}: {}", value.file(), value.pointer(), error.what()));
-    }
+    return inputs.file_of(value, shipped);
   }
 };
 
 // --- what is simulated --------------------------------------------------------------------------------------------
-
-bool looks_like_a_file(const std::string& text) {
-  return text.ends_with(".json") || text.find('/') != std::string::npos;
-}
-
-std::vector<std::string> stems_of(const fs::path& folder) {
-  std::vector<std::string> stems;
-  std::error_code ignored;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored)) {
-    if (entry.path().extension() == ".json") stems.push_back(entry.path().stem().string());
-  }
-  std::sort(stems.begin(), stems.end());
-  return stems;
-}
-
-[[noreturn]] void fail_unknown_name(const JsonReader& value, const std::string& what, const fs::path& folder) {
-  const auto near = nearest(value.string(), stems_of(folder));
-  value.fail(
-      fmt::format("no {} of this name in {}{}", what, shown_path(folder), near ? "; did you mean " + *near + "?" : ""),
-      InputProblem::missing_file);
-}
 
 void read_what(Reading& reading) {
   Scenario& scenario = reading.scenario;
@@ -115,26 +80,8 @@ void read_what(Reading& reading) {
   }
   for (std::string& warning : warnings) reading.note(std::move(warning));
 
-  const JsonReader cluster = reading.root.at("cluster");
-  if (cluster.json().is_object()) {
-    scenario.cluster = read_cluster(cluster);
-  } else {
-    const std::string text = cluster.string();
-    const fs::path folder = product_root() / "topologies" / "cluster";
-    fs::path file = folder / (text + ".json");
-    if (looks_like_a_file(text)) {
-      file = reading.file_of(cluster, fs::path("topologies") / "cluster");
-    } else if (!fs::exists(file)) {
-      fail_unknown_name(cluster, "cluster", folder);
-    }
-    scenario.cluster = read_cluster_file(file);
-    reading.add_hash(file);
-  }
-  if (const auto nodes = reading.root.find("nodes")) {
-    scenario.cluster = with_nodes(std::move(scenario.cluster), nodes->integer(), *nodes);
-  }
-  scenario.gpu = find_gpu(scenario.cluster.gpu);
-  reading.add_hash(product_root() / "topologies" / "gpu" / (scenario.gpu.id + ".json"));
+  scenario.cluster = reading.inputs.read_cluster();
+  scenario.gpu = reading.inputs.gpu_of(scenario.cluster);
 }
 
 /// A block-scaled fp8 checkpoint stays what it is when fp8 is asked for.
@@ -299,6 +246,9 @@ void read_engine(Reading& reading) {
     spec.plan.etp = static_cast<std::int32_t>(ranks / size->integer());
   }
   spec.replicas = small_integer(member(engine, "replicas"), 1);
+  if (const auto network = reading.root.find("network")) {
+    spec.network = static_cast<NetworkModel>(choice_of(*network, {"closed_form", "flow"}));
+  }
   read_limits(reading, engine);
   spec.block_size = small_integer(member(engine, "block_size"), 16);
   if (const auto share = member(engine, "gpu_memory_utilization")) spec.gpu_memory_utilization = share->number();
@@ -627,14 +577,7 @@ Scenario read_scenario_file(const fs::path& path, std::span<const Override> over
   scenario.name = name ? name->string() : scenario.stem;
   scenario.provenance.tool_version = MOESIM_VERSION;
   reading.add_hash(path);
-  for (const Override& override : overrides) {
-    // Strides change no result, and the seed has a field of its own.
-    if (override.pointer == "/strides" || override.pointer == "/seed") continue;
-    // A file's folder is not part of the experiment; its bytes are in the hashes.
-    std::error_code ignored;
-    const bool is_file = fs::is_regular_file(override.value, ignored);
-    reading.note(fmt::format("--set {}={}", override.pointer, is_file ? shown_path(override.value) : override.value));
-  }
+  reading.inputs.note_overrides(overrides);
   const auto seed_field = root.find("seed");
   scenario.seed = seed ? *seed : seed_field ? static_cast<std::uint64_t>(seed_field->integer()) : 1;
   scenario.provenance.seed = scenario.seed;

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "collectives/collective_cost.h"
+#include "collectives/group_times.h"
 #include "core/data_type.h"
 #include "core/units.h"
 #include "model/operators.h"
@@ -15,6 +16,7 @@ namespace moesim {
 
 struct ExecutionSpec {
   ParallelPlan plan;
+  NetworkModel network = NetworkModel::closed_form;
   MoeBackend backend = MoeBackend::none;
   std::optional<MoeBackend> decode_backend;  ///< of steps without a prompt; empty: the same
   std::int64_t max_dispatch_tokens = 0;      ///< of a rank in one round of a low-latency exchange; 0: no limit

@@ -36,7 +36,7 @@ TokenPayload token_payload(const ModelSpec& model, const ExecutionSpec& spec, Mo
 ExpertStep::ExpertStep(const ModelSpec& model, const KernelCost& kernels, const Topology& topology,
                        const CollectiveProfile& collectives, const ExecutionSpec& spec, const Router& router,
                        std::int32_t moe_layers)
-    : model_(model), router_(router), spec_(spec), top_k_(model.moe.top_k) {
+    : model_(model), topology_(topology), router_(router), spec_(spec), top_k_(model.moe.top_k) {
   const ParallelPlan& plan = spec.plan;
   exchanged_ = plan.dp > 1 && plan.dp_ranks_per_expert_group() > 1;
   group_ = exchanged_ ? exchange_group(plan) : GpuGroup{GpuId{0}};
@@ -101,6 +101,9 @@ ExpertStep::Mode ExpertStep::mode_of(MoeBackend asked, const KernelCost& kernels
   mode.payload = token_payload(model_, spec_, backend);
   mode.quantised_dispatch = mode.payload.dispatch < mode.payload.combine;
   mode.exchange.emplace(topology, collectives, group_, backend, mode.payload);
+  if (spec_.network == NetworkModel::flow) {
+    mode.programs.emplace(topology, collectives, *mode.exchange, group_, mode.payload);
+  }
   if (goes_in_rounds(backend)) mode.round_tokens = spec_.max_dispatch_tokens;
   return mode;
 }
@@ -170,16 +173,26 @@ ExpertTimes ExpertStep::time(std::int32_t layer, std::uint64_t draw_name) {
     for (std::size_t e = 0; e < counts_.size(); ++e) total_counts_[e] += counts_[e];
     slowest += round.slowest;
     times.experts.sum += round.sum;
-    if (mode_->exchange) {
-      const RoutedTraffic moved = traffic(sources);
-      dispatch += mode_->exchange->dispatch(moved);
-      combine += mode_->exchange->combine(moved);
-    }
+    if (mode_->exchange) add_exchanges(traffic(sources), dispatch, combine);
     times.experts.slowest = std::max(times.experts.slowest, slowest);
     times.dispatch = std::max(times.dispatch, dispatch);
     times.combine = std::max(times.combine, combine);
   });
   return times;
+}
+
+void ExpertStep::add_exchanges(const RoutedTraffic& moved, Duration& dispatch, Duration& combine) {
+  if (!mode_->programs) {
+    dispatch += mode_->exchange->dispatch(moved);
+    combine += mode_->exchange->combine(moved);
+    return;
+  }
+  const auto run = [&](const TransferProgram& program) {
+    const ProgramStart start{&program, Instant()};
+    return run_programs(topology_, std::span(&start, 1)).end - Instant();
+  };
+  dispatch += run(mode_->programs->dispatch(moved));
+  combine += run(mode_->programs->combine(moved));
 }
 
 void ExpertStep::show_traffic(std::int32_t layer, std::uint64_t draw_name, const SeeTraffic& see) {

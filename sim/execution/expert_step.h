@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "collectives/collective_cost.h"
+#include "collectives/exchange_program.h"
 #include "execution/execution_spec.h"
 #include "execution/operator_time.h"
 #include "execution/rank_batch.h"
@@ -30,7 +31,8 @@ struct ExpertTimes {
 /// combines before the next, with gates and latencies of its own.
 class ExpertStep {
  public:
-  /// `router` and `kernels` stay valid while the object lives. Rank r of the first stage is GPU r.
+  /// References stay valid while the object lives. Rank r of the first stage is GPU r. On the flow network several sets
+  /// of experts are simulated one after the other, each alone.
   ExpertStep(const ModelSpec& model, const KernelCost& kernels, const Topology& topology,
              const CollectiveProfile& collectives, const ExecutionSpec& spec, const Router& router,
              std::int32_t moe_layers);
@@ -66,6 +68,7 @@ class ExpertStep {
     MoeBackend backend = MoeBackend::none;
     MoeCost cost;
     std::optional<MoeExchange> exchange;
+    std::optional<ExchangePrograms> programs;  ///< on the flow network
     TokenPayload payload;
     bool quantised_dispatch = false;
     std::int64_t round_tokens = 0;  ///< 0: no limit
@@ -84,11 +87,13 @@ class ExpertStep {
   void draw(std::int32_t layer, const Sources& sources, std::uint64_t draw);
   void find_ratios(std::int32_t layer);
   RoutedTraffic traffic(const Sources& sources);
+  void add_exchanges(const RoutedTraffic& moved, Duration& dispatch, Duration& combine);
   /// Draws every round of every set of experts: `visit(group, sources)`.
   template <class Visit>
   void draw_rounds(std::int32_t layer, std::uint64_t draw_name, Visit&& visit);
 
   const ModelSpec& model_;
+  const Topology& topology_;
   const Router& router_;
   ExecutionSpec spec_;
   std::int64_t top_k_;
@@ -96,7 +101,7 @@ class ExpertStep {
   bool exchanged_ = false;
   std::optional<ExpertLoads> loads_;
   std::vector<Mode> modes_;  ///< of steps with a prompt; of pure decode steps, where they differ
-  const Mode* mode_ = nullptr;
+  Mode* mode_ = nullptr;
   std::vector<std::uint32_t> rank_of_expert_, node_of_expert_;
   std::vector<std::vector<double>> rank_ratio_, node_ratio_;  ///< by MoE layer, found on first use
   std::vector<std::uint32_t> counts_, total_counts_, matrix_;

@@ -21,10 +21,23 @@ namespace {
 
 constexpr std::uint8_t kComputeStream = 0, kNetworkStream = 1;
 
-GpuGroup consecutive_gpus(std::int32_t count) {
-  GpuGroup group;
-  for (std::int32_t i = 0; i < count; ++i) group.push_back(GpuId{static_cast<std::uint32_t>(i)});
-  return group;
+/// `ranks` consecutive GPUs in groups of `size`; at least one group.
+std::vector<GpuGroup> consecutive_groups(std::int32_t size, std::int32_t ranks) {
+  std::vector<GpuGroup> groups;
+  for (std::int32_t first = 0; first == 0 || first + size <= ranks; first += size) {
+    GpuGroup& group = groups.emplace_back();
+    for (std::int32_t i = 0; i < size; ++i) group.push_back(GpuId{static_cast<std::uint32_t>(first + i)});
+  }
+  return groups;
+}
+
+/// Every rank of a pipeline stage with its successor in the next.
+std::vector<GpuGroup> stage_pairs(std::int32_t ranks) {
+  std::vector<GpuGroup> pairs;
+  for (std::int32_t r = 0; r < ranks; ++r) {
+    pairs.push_back({GpuId{static_cast<std::uint32_t>(r)}, GpuId{static_cast<std::uint32_t>(r + ranks)}});
+  }
+  return pairs;
 }
 
 Task compute_task(TimePart part, Duration duration, std::uint8_t after) {
@@ -89,8 +102,8 @@ struct StepCost::State {
   std::vector<std::int32_t> moe_index;  ///< by layer; -1 where dense
   std::deque<MixerCost> mixers;
   std::optional<ExpertStep> experts;
-  GroupCollectives tp_group;
-  std::optional<GroupCollectives> expert_group, stage_pair;
+  GroupTimes tp_group;
+  std::optional<GroupTimes> expert_group, stage_pair;
   TokenTable dispatch_quantise, embedding, head, router, shared, graph_all_reduce, all_reduce, expert_all_reduce,
       all_gather, logits;
   std::int64_t kernels_per_layer = 0;
@@ -114,7 +127,7 @@ struct StepCost::State {
         topology(t),
         profile(collectives),
         spec(s),
-        tp_group(topology, collectives, consecutive_gpus(s.plan.tp)),
+        tp_group(topology, collectives, consecutive_groups(s.plan.tp, s.plan.stage_ranks()), s.network),
         on_links(t.links().size()) {
     MOESIM_CHECK(model.mixers.size() <= kMaxMixers, "{} kinds of mixers", model.mixers.size());
     context = {&model, {spec.plan.tp, spec.plan.etp}, {model.formats, spec.activation, spec.kv_cache}, spec.fusion};
@@ -129,11 +142,11 @@ struct StepCost::State {
       MOESIM_CHECK(gates != nullptr, "a MoE model of {} layers without gates", moe_layers.size());
       experts.emplace(model, kernels, topology, collectives, spec, *gates,
                       static_cast<std::int32_t>(moe_layers.size()));
-      expert_group.emplace(topology, collectives, consecutive_gpus(spec.plan.ep * spec.plan.etp));
+      expert_group.emplace(topology, collectives,
+                           consecutive_groups(spec.plan.ep * spec.plan.etp, spec.plan.stage_ranks()), spec.network);
     }
     if (spec.plan.pp > 1) {
-      const auto next_stage = static_cast<std::uint32_t>(spec.plan.stage_ranks());
-      stage_pair.emplace(topology, collectives, GpuGroup{GpuId{0}, GpuId{next_stage}});
+      stage_pair.emplace(topology, collectives, stage_pairs(spec.plan.stage_ranks()), spec.network);
     }
     count_kernels();
     lay_out_programs();

@@ -33,6 +33,36 @@ void TransferProgram::add(GpuId from, GpuId to, std::span<const LinkId> path, By
   ++rounds_.back().transfers;
 }
 
+void TransferProgram::append(const TransferProgram& other) {
+  const auto ports = static_cast<std::uint32_t>(ports_.size());
+  const auto shifted = [&](std::uint32_t port) { return port == kNoPort ? kNoPort : port + ports; };
+  ports_.insert(ports_.end(), other.ports_.begin(), other.ports_.end());
+  for (const TransferRound& round : other.rounds_) {
+    add_round(round.latency, round.release);
+    for (const Transfer& t : other.transfers().subspan(round.first, round.transfers)) {
+      add(t.from, t.to, other.links_of(t), t.bytes, shifted(t.out_port), shifted(t.in_port), t.count);
+    }
+  }
+}
+
+double port_seconds(const TransferProgram& program) {
+  double seconds = 0;
+  std::vector<double> bytes(program.ports().size());
+  for (const TransferRound& round : program.rounds()) {
+    std::fill(bytes.begin(), bytes.end(), 0.0);
+    double busiest = 0;
+    for (const Transfer& transfer : program.transfers().subspan(round.first, round.transfers)) {
+      for (const std::uint32_t port : {transfer.out_port, transfer.in_port}) {
+        if (port == kNoPort) continue;
+        bytes[port] += static_cast<double>(transfer.bytes.value) * transfer.count;
+        busiest = std::max(busiest, bytes[port] / program.ports()[port].value);
+      }
+    }
+    seconds += busiest;
+  }
+  return seconds;
+}
+
 ProgramTime closed_form(const Topology& topology, const TransferProgram& program) {
   // Only what a round touches is visited: programs may have many small rounds.
   std::unordered_map<std::uint32_t, double> on_link, on_port;

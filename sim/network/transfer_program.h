@@ -41,6 +41,8 @@ class TransferProgram {
            std::uint32_t in_port = kNoPort, std::uint32_t count = 1);
   void set_latency(std::size_t round, Duration latency) { rounds_[round].latency = latency; }
   void scale_ports(double factor);
+  /// The rounds of `other` behind one's own, with its ports.
+  void append(const TransferProgram& other);
 
   std::span<const TransferRound> rounds() const { return rounds_; }
   std::span<const Transfer> transfers() const { return transfers_; }
@@ -69,13 +71,16 @@ struct ProgramTime {
 };
 ProgramTime closed_form(const Topology& topology, const TransferProgram& program);
 
+/// The same with the ports alone: what the parameters of a protocol say where no link binds.
+double port_seconds(const TransferProgram& program);
+
 struct ProgramStart {
   const TransferProgram* program = nullptr;
   Instant start;
 };
 
 /// Use of one directed link over a run of programs.
-struct LinkUse {
+struct LinkCarried {
   LinkId link;
   double bytes = 0;
   BytesPerSecond peak;
@@ -89,9 +94,9 @@ struct RateStep {
 };
 
 struct NetworkRun {
-  std::vector<Instant> finish;  ///< of each program; its start where it has no transfers
-  std::vector<LinkUse> links;   ///< those used, ascending
-  Instant end;                  ///< the last finish
+  std::vector<Instant> finish;     ///< of each program; its start where it has no transfers
+  std::vector<LinkCarried> links;  ///< those used, ascending
+  Instant end;                     ///< the last finish
   std::uint64_t transfers = 0;
   std::vector<RateStep> steps;  ///< with `record_rates`, in order of time
 };

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "report/number_text.h"
+#include "report/result_parts.h"
 
 namespace moesim {
 
@@ -74,28 +75,6 @@ ordered_json memory_json(const RunResult& result) {
     pools.push_back(std::move(row));
   }
   return {{"pools", std::move(pools)}, {"kv_blocks_peak", peak}, {"preemptions", result.preemptions}};
-}
-
-ordered_json provenance_json(const Provenance& provenance) {
-  ordered_json json;
-  json["tool_version"] = provenance.tool_version;
-  json["seed"] = provenance.seed;
-  ordered_json inputs = ordered_json::object();
-  for (const auto& [file, hash] : provenance.input_hashes) inputs[file] = hash;
-  json["input_hashes"] = std::move(inputs);
-  ordered_json profiles = ordered_json::array();
-  for (const Provenance::Profile& profile : provenance.profiles) {
-    ordered_json row{{"name", profile.name}};
-    if (!profile.provider.empty()) row["provider"] = profile.provider;
-    if (!profile.date.empty()) row["date"] = profile.date;
-    if (!profile.source.empty()) row["source"] = profile.source;
-    row["extrapolated"] = profile.extrapolated;
-    profiles.push_back(std::move(row));
-  }
-  json["calibration_profiles"] = std::move(profiles);
-  json["extrapolated"] = provenance.extrapolated;
-  json["notes"] = provenance.notes;
-  return json;
 }
 
 /// From whole picoseconds, so that round times stay round.
@@ -195,16 +174,7 @@ std::string result_json(const RunResult& result) {
     json["network"] = std::move(classes);
   }
   if (!result.links.empty()) {
-    ordered_json links = ordered_json::array();
-    for (const LinkUse& use : result.links) {
-      links.push_back({{"from", use.from},
-                       {"to", use.to},
-                       {"link_class", use.kind},
-                       {"bytes", Bytes::ceil(use.bytes).value},
-                       {"utilization", use.utilization},
-                       {"peak", use.peak}});
-    }
-    json["network_links"] = {{"links", std::move(links)}, {"left_out", result.links_left_out}};
+    json["network_links"] = {{"links", links_json(result.links)}, {"left_out", result.links_left_out}};
   }
   if (!result.memory.empty()) json["memory"] = memory_json(result);
   if (result.gpu_hour_usd) json["gpu_hour_usd"] = *result.gpu_hour_usd;

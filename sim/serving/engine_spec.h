@@ -6,6 +6,7 @@
 #include <string>
 
 #include "collectives/collective_cost.h"
+#include "collectives/group_times.h"
 #include "core/data_type.h"
 #include "core/units.h"
 #include "model/operators.h"
@@ -43,6 +44,7 @@ struct EngineSpec {
   std::optional<MoeBackend> decode_backend;       ///< of steps without a prompt; empty: the same
   std::int64_t max_dispatch_tokens_per_rank = 0;  ///< of one round of a low-latency exchange; 0: no limit
   std::int32_t num_redundant_experts = 0;
+  NetworkModel network = NetworkModel::closed_form;
   bool cuda_graphs = true;
   bool async_scheduling = false;
   Balancing balancing = Balancing::round_robin;

@@ -45,6 +45,7 @@ Units independent_units(const ModelSpec& model, const EngineSpec& engine) {
 ExecutionSpec execution_spec(const EngineSpec& engine, const RoutingSpec& routing, const KernelProfile& kernels) {
   ExecutionSpec spec;
   spec.plan = engine.plan;
+  spec.network = engine.network;
   spec.backend = engine.all2all_backend;
   spec.decode_backend = engine.decode_backend;
   spec.max_dispatch_tokens = engine.max_dispatch_tokens_per_rank;

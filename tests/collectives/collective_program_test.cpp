@@ -114,7 +114,7 @@ TEST_F(Programs, TheSwitchReducesWithOneAndAnEighthOfTheBuffer) {
       collective_program(topology, plain_profile(), first_gpus(8),
                          {Collective::all_reduce, Algorithm::in_switch, Protocol::bulk, kBuffer});
   const ProgramStart start{&program, Instant()};
-  for (const LinkUse& use : run_programs(topology, std::span(&start, 1)).links) {
+  for (const LinkCarried& use : run_programs(topology, std::span(&start, 1)).links) {
     EXPECT_EQ(use.bytes, 1.125 * kSize);
   }
 }
@@ -194,7 +194,7 @@ TEST_F(Programs, NothingIsLostOnTheLinks) {
         collective_program(topology, profile, group, {kind, algorithm, Protocol::bulk, kBuffer});
     const ProgramStart start{&program, Instant()};
     CarriedBytes carried{};
-    for (const LinkUse& use : run_programs(topology, std::span(&start, 1)).links) {
+    for (const LinkCarried& use : run_programs(topology, std::span(&start, 1)).links) {
       carried[static_cast<std::size_t>(topology.links()[use.link.value].kind)] += use.bytes;
     }
     const CarriedBytes expected = closed.moved_bytes(kind, kBuffer);

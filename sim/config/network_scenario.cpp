@@ -1,0 +1,168 @@
+#include "config/network_scenario.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <charconv>
+#include <nlohmann/json.hpp>
+
+#include "config/json_reader.h"
+#include "config/scenario_fields.h"
+#include "config/scenario_inputs.h"
+#include "network/topology.h"
+
+namespace moesim {
+
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+constexpr std::array<std::string_view, 8> known_keys = {"$schema", "name",  "mode",        "cluster",
+                                                        "nodes",   "seed", "calibration", "program"};
+constexpr std::array<std::string_view, 6> collective_names = {"all_reduce", "all_gather", "reduce_scatter",
+                                                              "all_to_all", "send_recv",  "broadcast"};
+constexpr std::array<std::string_view, 2> protocol_names = {"low_latency", "bulk"};
+
+ordered_json document_of(const fs::path& path, std::span<const Override> overrides) {
+  ordered_json document = parse_json_file(path);
+  if (!document.is_object()) JsonReader(document, input_name(path)).fail("expected an object of a scenario's fields");
+  for (const Override& override : overrides) set_scenario_field(document, override.pointer, override.value);
+  return document;
+}
+
+/// "all", "0-7", "0-63:8", "0,8,16-23", or a list of numbers.
+GpuGroup read_ranks(const JsonReader& value, std::uint32_t gpus) {
+  GpuGroup group;
+  const auto add = [&](std::int64_t gpu) {
+    if (gpu < 0 || gpu >= gpus) value.fail(fmt::format("expected GPUs from 0 to {}, got {}", gpus - 1, gpu));
+    const GpuId id{static_cast<std::uint32_t>(gpu)};
+    if (std::find(group.begin(), group.end(), id) != group.end()) value.fail(fmt::format("GPU {} stands twice", gpu));
+    group.push_back(id);
+  };
+  if (value.json().is_array()) {
+    for (const JsonReader& element : value.elements()) add(element.integer());
+  } else {
+    const std::string text = value.string();
+    const std::string expected = "expected GPUs such as \"all\", \"0-7\", \"0-63:8\" (every eighth) or [0, 8]";
+    if (text == "all") {
+      for (std::uint32_t gpu = 0; gpu < gpus; ++gpu) group.push_back(GpuId{gpu});
+      return group;
+    }
+    const char* at = text.data();
+    const char* const end = at + text.size();
+    const auto number = [&] {
+      std::int64_t parsed = 0;
+      const auto [stop, error] = std::from_chars(at, end, parsed);
+      if (error != std::errc()) value.fail(fmt::format("{}, got {}", expected, echo(text)));
+      at = stop;
+      return parsed;
+    };
+    const auto takes = [&](char c) { return at != end && *at == c && ++at != nullptr; };
+    do {
+      const std::int64_t first = number();
+      const std::int64_t last = takes('-') ? number() : first;
+      const std::int64_t step = takes(':') ? number() : 1;
+      if (step < 1 || last < first) value.fail(fmt::format("{}, got {}", expected, echo(text)));
+      for (std::int64_t gpu = first; gpu <= last; gpu += step) add(gpu);
+    } while (takes(','));
+    if (at != end) value.fail(fmt::format("{}, got {}", expected, echo(text)));
+  }
+  if (group.empty()) value.fail("expected at least one GPU");
+  return group;
+}
+
+GpuId read_gpu_number(const JsonReader& value, std::uint32_t gpus) {
+  return GpuId{static_cast<std::uint32_t>(value.integer_in(0, std::int64_t{gpus} - 1))};
+}
+
+CollectiveTask read_collective(const JsonReader& entry, const Topology& topology, const CollectiveProfile& profile) {
+  constexpr std::array<std::string_view, 7> keys = {"name",     "start", "collective", "algorithm",
+                                                    "protocol", "ranks", "bytes"};
+  entry.expect_only(keys);
+  CollectiveTask task;
+  task.kind = static_cast<Collective>(entry.at("collective").choice(collective_names));
+  task.ranks = read_ranks(entry.at("ranks"), topology.gpu_count());
+  task.bytes = entry.at("bytes").bytes();
+  const auto algorithm = entry.find("algorithm");
+  if (algorithm && algorithm->string() != "auto") {
+    std::array<std::string_view, kAlgorithms + 1> names{"auto"};
+    for (std::size_t i = 0; i < kAlgorithms; ++i) names[i + 1] = name(static_cast<Algorithm>(i));
+    task.algorithm = static_cast<Algorithm>(algorithm->choice(names) - 1);
+    const std::string problem = algorithm_problem(topology, profile, task.ranks, task.kind, *task.algorithm);
+    if (!problem.empty()) algorithm->fail(problem, InputProblem::cannot_go_together);
+  }
+  if (const auto protocol = entry.find("protocol")) {
+    task.protocol = static_cast<Protocol>(protocol->choice(protocol_names));
+    if (!task.algorithm) protocol->fail("needs an algorithm; with auto the library chooses both");
+  }
+  if (task.kind == Collective::send_recv && task.ranks.size() != 2) entry.at("ranks").fail("expected two GPUs");
+  return task;
+}
+
+CacheTask read_cache(const JsonReader& entry, const Topology& topology) {
+  constexpr std::array<std::string_view, 8> keys = {"name", "start",       "transfer", "from",
+                                                    "to",   "layer_bytes", "layers",   "compute"};
+  entry.expect_only(keys);
+  constexpr std::array<std::string_view, 2> modes = {"whole", "by_layers"};
+  CacheTask task;
+  task.mode = static_cast<CacheTransferMode>(entry.at("transfer").choice(modes));
+  task.cache.from = read_gpu_number(entry.at("from"), topology.gpu_count());
+  task.cache.to = read_gpu_number(entry.at("to"), topology.gpu_count());
+  if (task.cache.from == task.cache.to) entry.at("to").fail("expected another GPU than /from");
+  task.cache.layer_bytes = entry.at("layer_bytes").bytes();
+  if (const auto layers = entry.find("layers")) {
+    task.cache.layers = static_cast<std::int32_t>(layers->integer_in(1, 10000));
+  }
+  if (const auto compute = entry.find("compute")) task.cache.compute = compute->duration();
+  return task;
+}
+
+}  // namespace
+
+bool is_network_scenario(const fs::path& path, std::span<const Override> overrides) {
+  for (auto override = overrides.rbegin(); override != overrides.rend(); ++override) {
+    if (override->pointer == "/mode") return override->value == "network" || override->value == "\"network\"";
+  }
+  const ordered_json document = parse_json_file(path);
+  return document.is_object() && document.contains("mode") && document["mode"] == "network";
+}
+
+NetworkScenario read_network_scenario(const fs::path& path, std::span<const Override> overrides) {
+  const ordered_json document = document_of(path, overrides);
+  const JsonReader root(document, input_name(path));
+  check_scenario_fields(root);
+  root.expect_only(known_keys);
+  NetworkScenario scenario;
+  scenario.stem = fs::path(root.file()).stem().string();
+  const auto given = root.find("name");
+  scenario.name = given ? given->string() : scenario.stem;
+  scenario.provenance.tool_version = MOESIM_VERSION;
+  ScenarioInputs inputs(root, path.parent_path(), scenario.provenance);
+  inputs.add_hash(path);
+  inputs.note_overrides(overrides);
+  scenario.cluster = inputs.read_cluster();
+  scenario.gpu = inputs.gpu_of(scenario.cluster);
+  scenario.collectives = inputs.read_collectives(scenario.gpu, scenario.cluster);
+  const Topology topology(scenario.cluster);
+  for (const JsonReader& entry : root.at("program").elements()) {
+    NetworkTask task;
+    const auto label = entry.find("name");
+    if (const auto start = entry.find("start")) task.start = start->duration();
+    if (entry.has("collective")) {
+      CollectiveTask collective = read_collective(entry, topology, scenario.collectives);
+      task.name = label ? label->string() : std::string(name(collective.kind));
+      task.what = std::move(collective);
+    } else if (entry.has("transfer")) {
+      task.what = read_cache(entry, topology);
+      task.name = label ? label->string() : "transfer";
+    } else {
+      entry.fail("expected \"collective\" or \"transfer\"");
+    }
+    scenario.tasks.push_back(std::move(task));
+  }
+  if (scenario.tasks.empty()) root.at("program").fail("expected at least one collective or transfer");
+  return scenario;
+}
+
+}  // namespace moesim

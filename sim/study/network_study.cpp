@@ -1,0 +1,136 @@
+#include "study/network_study.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <map>
+
+#include "network/topology.h"
+#include "serving/link_lanes.h"
+#include "serving/network_use.h"
+
+namespace moesim {
+
+namespace {
+
+struct Prepared {
+  TransferProgram program;
+  NetworkTaskResult result;
+};
+
+Prepared prepare(const NetworkScenario& scenario, const Topology& topology, const NetworkTask& task) {
+  Prepared prepared;
+  if (const auto* collective = std::get_if<CollectiveTask>(&task.what)) {
+    const GpuGroup& ranks = collective->ranks;
+    CollectiveCall call{collective->kind, collective->algorithm.value_or(Algorithm::ring), collective->protocol,
+                        collective->bytes};
+    if (collective->algorithm) {
+      prepared.program = collective_program(topology, scenario.collectives, ranks, call);
+    } else {
+      ChosenProgram chosen =
+          calibrated_program(topology, scenario.collectives, ranks, collective->kind, collective->bytes);
+      call = chosen.call;
+      prepared.program = std::move(chosen.program);
+    }
+    prepared.result.what = fmt::format("{} by {}, {}{}", name(call.kind), name(call.algorithm), name(call.protocol),
+                                       collective->algorithm ? "" : " (auto)");
+    prepared.result.ranks = static_cast<std::uint32_t>(ranks.size());
+    prepared.result.bytes = collective->bytes;
+  } else {
+    const auto& cache = std::get<CacheTask>(task.what);
+    prepared.program = cache_program(topology, scenario.collectives, cache.cache, cache.mode);
+    prepared.result.what = cache.mode == CacheTransferMode::whole ? "transfer, whole" : "transfer by layers";
+    prepared.result.ranks = 2;
+    prepared.result.bytes = cache.cache.layer_bytes * cache.cache.layers;
+  }
+  prepared.result.name = task.name;
+  prepared.result.start = Instant::at(task.start);
+  prepared.result.transfers = prepared.program.transfers().size();
+  prepared.result.closed_form = closed_form(topology, prepared.program).total();
+  const ProgramStart alone{&prepared.program, Instant()};
+  prepared.result.alone = run_programs(topology, std::span(&alone, 1)).end - Instant();
+  return prepared;
+}
+
+void describe_links(NetworkResult& result, const Topology& topology, const NetworkRun& run) {
+  const double seconds = run.end.seconds();
+  if (seconds <= 0) return;
+  std::map<LinkKind, LinkClassUse> kinds;
+  std::map<LinkKind, double> line_rate;
+  for (const Link& link : topology.links()) line_rate[link.kind] += link.rate.bandwidth.value;
+  for (const LinkCarried& carried : run.links) {
+    const Link& link = topology.links()[carried.link.value];
+    const double rate = link.rate.bandwidth.value;
+    LinkUse use{topology.vertices()[link.from].name, topology.vertices()[link.to].name,
+                std::string(name(link.kind)),        carried.bytes,
+                carried.bytes / (rate * seconds),    carried.peak.value / rate};
+    LinkClassUse& kind = kinds[link.kind];
+    kind.kind = use.kind;
+    kind.bytes += use.bytes;
+    kind.peak = std::max(kind.peak, use.peak);
+    result.links.push_back(std::move(use));
+  }
+  std::stable_sort(result.links.begin(), result.links.end(),
+                   [](const LinkUse& a, const LinkUse& b) { return a.utilization > b.utilization; });
+  for (auto& [kind, use] : kinds) {
+    use.utilization = use.bytes / (line_rate[kind] * seconds);
+    result.kinds.push_back(use);
+  }
+}
+
+}  // namespace
+
+NetworkResult simulate_network(const NetworkScenario& scenario, RecordRates record) {
+  const Topology topology(scenario.cluster);
+  NetworkResult result;
+  result.name = scenario.name;
+  result.cluster = scenario.cluster.name;
+  result.gpu = scenario.gpu.name;
+  result.gpus = topology.gpu_count();
+  result.provenance = scenario.provenance;
+  std::vector<Prepared> prepared;
+  for (const NetworkTask& task : scenario.tasks) prepared.push_back(prepare(scenario, topology, task));
+  std::vector<ProgramStart> starts;
+  for (const Prepared& task : prepared) starts.push_back({&task.program, task.result.start});
+  NetworkRun run = run_programs(topology, starts, record);
+  for (std::size_t i = 0; i < prepared.size(); ++i) {
+    prepared[i].result.finish = run.finish[i];
+    result.tasks.push_back(std::move(prepared[i].result));
+  }
+  result.end = run.end;
+  describe_links(result, topology, run);
+  result.steps = std::move(run.steps);
+  return result;
+}
+
+std::vector<TraceEvent> network_timeline(const NetworkScenario& scenario, const NetworkResult& result) {
+  const Topology topology(scenario.cluster);
+  std::vector<TraceEvent> events;
+  for (std::size_t i = 0; i < result.tasks.size(); ++i) {
+    const NetworkTaskResult& task = result.tasks[i];
+    TraceEvent event;
+    event.gpu = static_cast<std::uint32_t>(i);  // a lane each: bars of one lane must not overlap
+    event.lane = Resource::network;
+    event.name = task.name;
+    event.part = TimePart::tensor_parallel;
+    event.start = task.start;
+    event.duration = task.finish - task.start;
+    event.bytes = task.bytes;
+    events.push_back(std::move(event));
+  }
+  std::map<std::string, std::vector<const RateStep*>> by_link;
+  for (const RateStep& step : result.steps) by_link[link_name(topology, step.link)].push_back(&step);
+  for (std::size_t i = 0; i < result.links.size() && i < kMostLanes; ++i) {
+    const std::string link = result.links[i].from + "->" + result.links[i].to;
+    for (const RateStep* step : by_link[link]) {
+      TraceEvent event;
+      event.name = link;
+      event.start = step->from;
+      event.link_bytes_per_second = step->rate.value;
+      events.push_back(std::move(event));
+    }
+  }
+  return events;
+}
+
+}  // namespace moesim

@@ -1,0 +1,43 @@
+#pragma once
+// A network scenario simulated: every task alone and all of them together.
+
+#include <string>
+#include <vector>
+
+#include "config/network_scenario.h"
+#include "metrics/run_result.h"
+#include "metrics/trace_event.h"
+#include "network/transfer_program.h"
+
+namespace moesim {
+
+struct NetworkTaskResult {
+  std::string name;
+  std::string what;  ///< "all_reduce by ring, bulk"
+  std::uint32_t ranks = 0;
+  Bytes bytes;
+  std::uint64_t transfers = 0;
+  Duration closed_form;  ///< alone, without max-min
+  Duration alone;        ///< on the flow network
+  Instant start, finish;
+  /// Time beside the others over time alone.
+  double slowdown() const { return alone == Duration() ? 1 : (finish - start) / alone; }
+};
+
+struct NetworkResult {
+  std::string name, cluster, gpu;
+  std::int64_t gpus = 0;
+  Instant end;
+  std::vector<NetworkTaskResult> tasks;
+  std::vector<LinkClassUse> kinds;
+  std::vector<LinkUse> links;   ///< the most used first
+  std::vector<RateStep> steps;  ///< with `record`
+  Provenance provenance;
+};
+
+NetworkResult simulate_network(const NetworkScenario& scenario, RecordRates record = RecordRates::no);
+
+/// Bars of the tasks and counters of the busiest links, for a Chrome trace.
+std::vector<TraceEvent> network_timeline(const NetworkScenario& scenario, const NetworkResult& result);
+
+}  // namespace moesim
