@@ -91,9 +91,7 @@ int run_network(const Arguments& arguments, const NetworkScenario& scenario) {
   const fs::path folder =
       arguments.has("output") ? fs::path(arguments.value("output")) : fs::path("results") / scenario.stem;
   const std::string trace_file = arguments.value("trace");
-  for (const char* option : {"seed", "trace-window"}) {
-    if (arguments.has(option)) return fail(exit_usage, fmt::format("--{} belongs to mode serving", option));
-  }
+  if (arguments.has("trace-window")) return fail(exit_usage, "--trace-window belongs to mode serving");
   OutputFolder results(folder);
   if (!results.problem().empty()) return fail(exit_missing, results.problem());
   const NetworkResult result = simulate_network(scenario, trace_file.empty() ? RecordRates::no : RecordRates::yes);
@@ -114,8 +112,6 @@ int run(const Arguments& arguments) {
   if (const std::string problem = read_overrides(arguments.values("set"), overrides); !problem.empty()) {
     return fail(exit_bad_data, problem);
   }
-  const fs::path file = scenario_file(arguments.positionals[0]);
-  if (is_network_scenario(file, overrides)) return run_network(arguments, read_network_scenario(file, overrides));
   std::optional<std::uint64_t> seed;
   if (arguments.has("seed")) {
     const std::string text = arguments.value("seed");
@@ -125,11 +121,13 @@ int run(const Arguments& arguments) {
       return fail(exit_usage, fmt::format("--seed {}: expected a whole number", text));
     }
   }
+  const fs::path file = scenario_file(arguments.positionals[0]);
   for (const char* option : {"output", "trace"}) {
     if (arguments.has(option) && arguments.value(option).empty()) {
       return fail(exit_usage, fmt::format("--{} \"\": expected a name", option));
     }
   }
+  if (is_network_scenario(file, overrides)) return run_network(arguments, read_network_scenario(file, overrides, seed));
   std::vector<TraceEvent> events;
   ServingObserver observer;
   const std::string trace_file = arguments.value("trace");

@@ -63,6 +63,14 @@ class Builder {
         call.kind == Collective::all_to_all ? direct_pace(profile, call.protocol) : ring_pace(profile, call.protocol);
   }
 
+  TransferProgram uneven(const GpuGroup& group, std::span<const Bytes> messages) {
+    program_.add_round(direct_latency());
+    for (std::size_t s = 0; s < group.size(); ++s) {
+      for (std::size_t d = 0; d < group.size(); ++d) send(group[s], group[d], messages[s * group.size() + d]);
+    }
+    return std::move(program_);
+  }
+
   TransferProgram build() {
     if (ranks_.size() < 2 || call_.bytes.value == 0) return {};
     switch (call_.algorithm) {
@@ -571,6 +579,23 @@ ChosenProgram calibrated_program(const Topology& topology, const CollectiveProfi
   ChosenProgram chosen = fastest(topology, profile, group, candidates);
   calibrate(topology, chosen.program, GroupCollectives(topology, profile, group).time(kind, bytes));
   return chosen;
+}
+
+TransferProgram uneven_all_to_all(const Topology& topology, const CollectiveProfile& profile, const GpuGroup& group,
+                                  std::span<const Bytes> messages) {
+  MOESIM_CHECK(messages.size() == group.size() * group.size(), "{} messages between {} ranks", messages.size(),
+               group.size());
+  std::optional<TransferProgram> best;
+  Duration least;
+  for (const Protocol protocol : {Protocol::low_latency, Protocol::bulk}) {
+    const CollectiveCall call{Collective::all_to_all, Algorithm::direct, protocol, {}};
+    TransferProgram program = Builder(topology, profile, group, call).uneven(group, messages);
+    const Duration time = closed_form(topology, program).total();
+    if (best && time >= least) continue;
+    best = std::move(program);
+    least = time;
+  }
+  return *std::move(best);
 }
 
 ChosenProgram calibrated_engine_all_reduce(const Topology& topology, const CollectiveProfile& profile,

@@ -3,6 +3,7 @@
 // `GroupCollectives`: latencies of steps and shares of the links by protocol.
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -67,6 +68,11 @@ struct ChosenProgram {
 };
 ChosenProgram calibrated_program(const Topology& topology, const CollectiveProfile& profile, const GpuGroup& group,
                                  Collective kind, Bytes bytes);
+
+/// All-to-all by grouped send and receive with unequal messages: `messages[s * R + d]` bytes from rank s to rank d. The
+/// protocol with the least closed form, with the latency and ports of the equal all-to-all.
+TransferProgram uneven_all_to_all(const Topology& topology, const CollectiveProfile& profile, const GpuGroup& group,
+                                  std::span<const Bytes> messages);
 
 /// All-reduce as engines do it inside a CUDA graph (`GroupCollectives::custom_all_reduce_time`): their own kernels
 /// where those are faster than the library.

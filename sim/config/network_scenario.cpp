@@ -6,10 +6,12 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "collectives/link_loads.h"
 #include "config/json_reader.h"
 #include "config/scenario_fields.h"
 #include "config/scenario_inputs.h"
 #include "network/topology.h"
+#include "parallel/placement.h"
 
 namespace moesim {
 
@@ -18,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-constexpr std::array<std::string_view, 8> known_keys = {"$schema", "name",  "mode",        "cluster",
+constexpr std::array<std::string_view, 8> known_keys = {"$schema", "name", "mode",        "cluster",
                                                         "nodes",   "seed", "calibration", "program"};
 constexpr std::array<std::string_view, 6> collective_names = {"all_reduce", "all_gather", "reduce_scatter",
                                                               "all_to_all", "send_recv",  "broadcast"};
@@ -118,6 +120,90 @@ CacheTask read_cache(const JsonReader& entry, const Topology& topology) {
   return task;
 }
 
+/// Popularity by kind and one number; a file of popularities belongs to a model.
+PopularitySpec read_popularity_law(const JsonReader& entry) {
+  PopularitySpec spec;
+  spec.kind = PopularityKind::uniform;
+  const auto law = entry.find("popularity");
+  if (!law) return spec;
+  constexpr std::array<std::string_view, 4> keys = {"kind", "exponent", "sigma", "concentration"};
+  constexpr std::array<std::string_view, 4> kinds = {"uniform", "zipf", "lognormal", "dirichlet"};
+  law->expect_only(keys);
+  spec.kind = static_cast<PopularityKind>(law->at("kind").choice(kinds));
+  if (const auto value = law->find("exponent")) spec.exponent = value->number_in(0, 10);
+  if (const auto value = law->find("sigma")) spec.sigma = value->number_in(0, 10);
+  if (const auto value = law->find("concentration")) spec.concentration = value->number_in(1e-3, 1e6);
+  return spec;
+}
+
+ExchangeTask read_exchange(const JsonReader& entry, const Topology& topology) {
+  constexpr std::array<std::string_view, 14> keys = {"name",
+                                                     "start",
+                                                     "exchange",
+                                                     "direction",
+                                                     "ranks",
+                                                     "tokens",
+                                                     "hidden",
+                                                     "experts",
+                                                     "top_k",
+                                                     "groups",
+                                                     "top_groups",
+                                                     "popularity",
+                                                     "redundant_experts",
+                                                     "bytes_per_element"};
+  entry.expect_only(keys);
+  constexpr std::array<std::string_view, 6> backends = {"nccl",
+                                                        "pplx",
+                                                        "deepep_high_throughput",
+                                                        "deepep_low_latency",
+                                                        "flashinfer_nvlink_one_sided",
+                                                        "flashinfer_nvlink_two_sided"};
+  constexpr std::array<MoeBackend, 6> chosen = {MoeBackend::none,
+                                                MoeBackend::pplx,
+                                                MoeBackend::deepep_high_throughput,
+                                                MoeBackend::deepep_low_latency,
+                                                MoeBackend::flashinfer_nvlink_one_sided,
+                                                MoeBackend::flashinfer_nvlink_two_sided};
+  ExchangeTask task;
+  const JsonReader backend = entry.at("exchange");
+  if (const MoeBackend kind = chosen[backend.choice(backends)]; kind != MoeBackend::none) task.backend = kind;
+  if (const auto direction = entry.find("direction")) {
+    constexpr std::array<std::string_view, 2> directions = {"dispatch", "combine"};
+    task.combine = direction->choice(directions) == 1;
+  }
+  task.ranks = read_ranks(entry.at("ranks"), topology.gpu_count());
+  task.tokens = entry.at("tokens").integer_in(1, 1'000'000);
+  task.moe.experts = entry.at("experts").integer_in(1, 65536);
+  task.moe.top_k = entry.at("top_k").integer_in(1, std::min<std::int64_t>(64, task.moe.experts));
+  if (const auto groups = entry.find("groups")) {
+    task.moe.groups = groups->integer_in(1, task.moe.experts);
+    if (task.moe.experts % task.moe.groups != 0) groups->fail("expected a divisor of experts");
+    task.moe.top_groups = entry.at("top_groups").integer_in(1, task.moe.groups);
+    task.moe.group_score_experts = 2;
+    task.moe.sigmoid_scores = true;
+    if (task.moe.experts / task.moe.groups * task.moe.top_groups < task.moe.top_k) {
+      entry.at("top_groups").fail(fmt::format("the groups hold fewer than {} experts", task.moe.top_k));
+    }
+  }
+  const auto ranks = static_cast<std::int32_t>(task.ranks.size());
+  if (const auto redundant = entry.find("redundant_experts")) {
+    task.redundant_experts = static_cast<std::int32_t>(redundant->integer_in(0, 65536));
+  }
+  if (task.moe.experts < ranks) entry.at("experts").fail(fmt::format("expected at least one a rank ({})", ranks));
+  if (const std::string problem = slots_problem(task.moe.experts, ranks, task.redundant_experts); !problem.empty()) {
+    entry.fail(problem, InputProblem::cannot_go_together);
+  }
+  const GroupNodes nodes = group_nodes(topology, task.ranks);
+  const bool nvlink = task.backend == MoeBackend::flashinfer_nvlink_one_sided ||
+                      task.backend == MoeBackend::flashinfer_nvlink_two_sided;
+  if (nvlink && nodes.nodes() > 1) backend.fail("needs one scale-up domain", InputProblem::cannot_go_together);
+  task.popularity = read_popularity_law(entry);
+  const auto element = entry.find("bytes_per_element");
+  task.payload = Bytes::ceil(static_cast<double>(entry.at("hidden").integer_in(1, 1'000'000)) *
+                             (element ? element->number_in(0.1, 8) : 2));
+  return task;
+}
+
 }  // namespace
 
 bool is_network_scenario(const fs::path& path, std::span<const Override> overrides) {
@@ -128,7 +214,8 @@ bool is_network_scenario(const fs::path& path, std::span<const Override> overrid
   return document.is_object() && document.contains("mode") && document["mode"] == "network";
 }
 
-NetworkScenario read_network_scenario(const fs::path& path, std::span<const Override> overrides) {
+NetworkScenario read_network_scenario(const fs::path& path, std::span<const Override> overrides,
+                                      std::optional<std::uint64_t> seed) {
   const ordered_json document = document_of(path, overrides);
   const JsonReader root(document, input_name(path));
   check_scenario_fields(root);
@@ -138,6 +225,9 @@ NetworkScenario read_network_scenario(const fs::path& path, std::span<const Over
   const auto given = root.find("name");
   scenario.name = given ? given->string() : scenario.stem;
   scenario.provenance.tool_version = MOESIM_VERSION;
+  const auto seed_field = root.find("seed");
+  scenario.seed = seed ? *seed : seed_field ? static_cast<std::uint64_t>(seed_field->integer()) : 1;
+  scenario.provenance.seed = scenario.seed;
   ScenarioInputs inputs(root, path.parent_path(), scenario.provenance);
   inputs.add_hash(path);
   inputs.note_overrides(overrides);
@@ -156,8 +246,11 @@ NetworkScenario read_network_scenario(const fs::path& path, std::span<const Over
     } else if (entry.has("transfer")) {
       task.what = read_cache(entry, topology);
       task.name = label ? label->string() : "transfer";
+    } else if (entry.has("exchange")) {
+      task.what = read_exchange(entry, topology);
+      task.name = label ? label->string() : entry.at("exchange").string();
     } else {
-      entry.fail("expected \"collective\" or \"transfer\"");
+      entry.fail("expected \"collective\", \"exchange\" or \"transfer\"");
     }
     scenario.tasks.push_back(std::move(task));
   }

@@ -8,12 +8,14 @@
 #include <variant>
 #include <vector>
 
-#include "collectives/collective_program.h"
 #include "collectives/collective_profile.h"
+#include "collectives/collective_program.h"
 #include "config/scenario.h"
 #include "hardware/gpu_spec.h"
 #include "metrics/run_result.h"
+#include "model/model_spec.h"
 #include "network/cluster_spec.h"
+#include "routing/router.h"
 
 namespace moesim {
 
@@ -31,10 +33,22 @@ struct CacheTask {
   CacheTransferMode mode = CacheTransferMode::whole;
 };
 
+/// One exchange of a MoE layer whose gates are drawn.
+struct ExchangeTask {
+  std::optional<MoeBackend> backend;  ///< empty: unequal messages of a (token, expert) by NCCL, as trainers send them
+  bool combine = false;               ///< the copies of the dispatch the other way
+  GpuGroup ranks;
+  std::int64_t tokens = 0;  ///< of every rank
+  MoeSpec moe;
+  std::int32_t redundant_experts = 0;
+  PopularitySpec popularity;
+  Bytes payload;  ///< of one copy
+};
+
 struct NetworkTask {
   std::string name;
   Duration start;
-  std::variant<CollectiveTask, CacheTask> what;
+  std::variant<CollectiveTask, CacheTask, ExchangeTask> what;
 };
 
 struct NetworkScenario {
@@ -43,6 +57,7 @@ struct NetworkScenario {
   GpuSpec gpu;
   CollectiveProfile collectives;
   std::vector<NetworkTask> tasks;
+  std::uint64_t seed = 1;
   Provenance provenance;
 };
 
@@ -50,6 +65,7 @@ struct NetworkScenario {
 bool is_network_scenario(const std::filesystem::path& path, std::span<const Override> overrides);
 
 /// Throws ConfigError as `read_scenario_file` does; also where a group cannot run the algorithm that is asked for.
-NetworkScenario read_network_scenario(const std::filesystem::path& path, std::span<const Override> overrides);
+NetworkScenario read_network_scenario(const std::filesystem::path& path, std::span<const Override> overrides,
+                                      std::optional<std::uint64_t> seed = std::nullopt);
 
 }  // namespace moesim

@@ -36,8 +36,9 @@ const ScenarioField fields[] = {
     {"/calibration", FieldType::text, "\"auto\"",
      "Measured constants of the kernels: auto (by GPU and engine), roofline, or a file."},
     {"/program", FieldType::list, "[none]",
-     "Mode network: what runs side by side, each {name, start} and either {collective, ranks, bytes, algorithm, "
-     "protocol} or {transfer: whole or by_layers, from, to, layer_bytes, layers, compute}. See docs/model.md."},
+     "Mode network: what runs side by side, each {name, start} and one of {collective, ranks, bytes, algorithm, "
+     "protocol}, {exchange, direction, ranks, tokens, hidden, experts, top_k, popularity, ...}, {transfer: whole or "
+     "by_layers, from, to, layer_bytes, layers, compute}. See scenarios/network-*.json and docs/model.md."},
     {"/precision", FieldType::object, "{}", "Number formats; each overrides what the model's config.json says."},
     {"/precision/weights", FieldType::format, "[the model's]",
      "All linear weights but experts given apart; embedding, head and router keep theirs."},

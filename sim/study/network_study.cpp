@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <map>
 
+#include "collectives/exchange_program.h"
 #include "network/topology.h"
 #include "serving/link_lanes.h"
 #include "serving/network_use.h"
+#include "study/network_traffic.h"
 
 namespace moesim {
 
@@ -36,6 +38,24 @@ Prepared prepare(const NetworkScenario& scenario, const Topology& topology, cons
                                        collective->algorithm ? "" : " (auto)");
     prepared.result.ranks = static_cast<std::uint32_t>(ranks.size());
     prepared.result.bytes = collective->bytes;
+  } else if (const auto* exchange = std::get_if<ExchangeTask>(&task.what)) {
+    const DrawnTraffic drawn = draw_traffic(*exchange, topology, scenario.seed);
+    const std::vector<Bytes> messages = row_messages(*exchange, drawn);
+    std::string_view kernels = "nccl";
+    if (exchange->backend) {
+      const TokenPayload payload{exchange->payload, exchange->payload};
+      const MoeExchange closed(topology, scenario.collectives, exchange->ranks, *exchange->backend, payload);
+      ExchangePrograms programs(topology, scenario.collectives, closed, exchange->ranks, payload);
+      prepared.program = exchange->combine ? programs.combine(drawn.traffic()) : programs.dispatch(drawn.traffic());
+      kernels = name(*exchange->backend);
+    } else {
+      prepared.program = uneven_all_to_all(topology, scenario.collectives, exchange->ranks, messages);
+    }
+    prepared.result.what = fmt::format("{} {}, busiest rank {:.2f} x", kernels,
+                                       exchange->combine ? "combine" : "dispatch", drawn.busiest_rank());
+    prepared.result.ranks = static_cast<std::uint32_t>(exchange->ranks.size());
+    // Of the mean rank, as nccl-tests count: rows that stay included.
+    prepared.result.bytes = exchange->payload * (exchange->tokens * exchange->moe.top_k);
   } else {
     const auto& cache = std::get<CacheTask>(task.what);
     prepared.program = cache_program(topology, scenario.collectives, cache.cache, cache.mode);
