@@ -374,8 +374,17 @@ struct StepCost::State {
   void collect_exchange(std::int32_t stage, std::int32_t moe_layer, std::uint64_t draw, Way way, StepLinks& on) {
     experts->show_traffic(moe_layer, draw, [&](std::size_t set, const RoutedTraffic& moved) {
       for (ExchangeLinks& exchange : on.exchange(stage, set, *experts)) {
-        if (way != Way::combine) exchange.add_dispatch(moved);
-        if (way != Way::dispatch) exchange.add_combine(moved);
+        switch (way) {
+          case Way::dispatch:
+            exchange.add_dispatch(moved);
+            break;
+          case Way::combine:
+            exchange.add_combine(moved);
+            break;
+          case Way::both:
+            exchange.add_both(moved);
+            break;
+        }
       }
     });
   }
