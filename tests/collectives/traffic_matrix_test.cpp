@@ -120,6 +120,36 @@ TEST(Transfers, NormalKernelsEnterANodeAtTheSendersIndex) {
   EXPECT_EQ(bytes, expected);
 }
 
+// Ranks 0 and 1 have 100 rows each for ranks 8 and 9 of the other node, where 100 distinct tokens arrive: in proportion
+// to the rows each source sends 50 to either, 100 in all. Known by pair, source 1 has 90 of them: 180 leave its port.
+TEST(MoeExchange, TakesTheCopiesOfPairsWhereTheyAreKnown) {
+  const ClusterSpec cluster = hgx(2);
+  const Topology topology(cluster);
+  const CollectiveProfile profile = shipped_profile(cluster);
+  std::vector<std::int64_t> tokens(16, 0), rows(16, 0), copies(16, 0), node{0, 100}, twice(16, 0), node_twice{0, 200};
+  std::vector<std::uint32_t> pair_rows(256, 0), pair_copies(256, 0), pair_nodes(32, 0);
+  tokens[0] = tokens[1] = 100;
+  for (const std::size_t d : {8, 9}) {
+    rows[d] = 200;
+    copies[d] = 100;
+    twice[d] = 200;
+    pair_rows[d] = pair_rows[16 + d] = 100;
+    pair_copies[d] = 10;
+    pair_copies[16 + d] = 90;
+  }
+  pair_nodes[1] = 10;
+  pair_nodes[3] = 90;
+  const RoutedTraffic even{tokens, rows, copies, node, pair_rows};
+  const RoutedTraffic more{tokens, rows, twice, node_twice, pair_rows};
+  const RoutedTraffic exact{tokens, rows, copies, node, pair_rows, pair_copies, pair_nodes};
+  const MoeExchange direct(topology, profile, first_gpus(16), MoeBackend::pplx, kPayload);
+  const double base = direct.dispatch(even).seconds(), a_hundred = direct.dispatch(more).seconds() - base;
+  EXPECT_NEAR(direct.dispatch(exact).seconds() - base, 0.8 * a_hundred, 1e-11);
+  // Once to the node: 50 of 100 tokens by rows, 90 when known.
+  const MoeExchange by_node(topology, profile, first_gpus(16), MoeBackend::deepep_high_throughput, kPayload);
+  EXPECT_GT(by_node.dispatch(exact), by_node.dispatch(even));
+}
+
 // The links of a kind carry together what the prepared exchange says it moves: exactly where every copy takes a path of
 // its own length class.
 TEST(ExchangeLinks, AddUpToTheBytesThatTheExchangeMoves) {
