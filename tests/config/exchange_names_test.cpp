@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "config/json_reader.h"
@@ -106,6 +107,23 @@ TEST(ExchangeNames, BringTheLimitOfARound) {
             (std::int64_t{1} << 30) + low_latency(128));
   EXPECT_EQ(buffers({{"/engine/all2all_backend", "deepep"}, {"/engine/max_dispatch_tokens_per_rank", "16"}}),
             std::int64_t{2} << 30);
+}
+
+// The scenario allows 256 tokens and 128 sequences a step.
+TEST(ExchangeNames, SayWhereStepsGoInRounds) {
+  const auto has_note = [](const std::vector<Override>& overrides, const std::string& text) {
+    const std::vector<std::string> notes = read(overrides).provenance.notes;
+    return std::find(notes.begin(), notes.end(), text) != notes.end();
+  };
+  const Override low_latency{"/engine/all2all_backend", "deepep_low_latency"};
+  const std::string at_128 =
+      "steps of up to 256 tokens a GPU exchange them in rounds of 128 (max_dispatch_tokens_per_rank)";
+  EXPECT_FALSE(has_note({low_latency}, at_128));
+  EXPECT_TRUE(has_note({low_latency, {"/engine/max_dispatch_tokens_per_rank", "128"}}, at_128));
+  EXPECT_TRUE(has_note({low_latency, {"/engine/preset", "sglang"}}, at_128 + "; SGLang itself refuses such steps"));
+  const Override deepep{"/engine/all2all_backend", "deepep"}, limit{"/engine/max_dispatch_tokens_per_rank", "64"};
+  EXPECT_TRUE(has_note({deepep, limit},
+                       "steps of up to 128 tokens a GPU exchange them in rounds of 64 (max_dispatch_tokens_per_rank)"));
 }
 
 }  // namespace
