@@ -30,14 +30,18 @@ std::uint32_t MaxMinSharing::add_link(Rate capacity) {
     link = static_cast<std::uint32_t>(links_.size());
     links_.emplace_back();
     members_.emplace_back();
+    level_.push_back(0);
+    elsewhere_.push_back(0);
+    top_.push_back(0);
+    waits_.push_back(0);
   } else {
     link = free_links_.back();
     free_links_.pop_back();
   }
-  Link fresh;
-  fresh.capacity = fresh.level = capacity;
-  fresh.waits = links_[link].waits;  // a removed link may still wait in line
-  links_[link] = fresh;
+  links_[link] = Link{.capacity = capacity};
+  level_[link] = capacity;
+  elsewhere_[link] = 0;
+  top_[link] = 0;
   return link;
 }
 
@@ -69,7 +73,6 @@ std::uint32_t MaxMinSharing::add_flow(std::span<const std::uint32_t> path, std::
     hops_[flows_[flow].first + i] = {path[i], static_cast<std::uint32_t>(flows.size())};
     flows.push_back(flow);
     link.count += weight;
-    link.review = true;
     if (!link.entered) entered_.push_back(path[i]);
     link.entered = true;
   }
@@ -79,16 +82,16 @@ std::uint32_t MaxMinSharing::add_flow(std::span<const std::uint32_t> path, std::
 void MaxMinSharing::remove_flow(std::uint32_t flow) {
   const std::uint32_t owner = owner_[flow], weight = flows_[flow].weight;
   MOESIM_CHECK(owner != nobody, "flow {} is removed before its rate was found", flow);
-  const auto rate = static_cast<std::uint64_t>(links_[owner].level);
-  links_[owner].review = true;  // its level will rise: better to give flows away than to have them taken one by one
+  const auto rate = static_cast<std::uint64_t>(level_[owner]);
+  links_[owner].lost = true;
   for (const Hop& hop : path(flow)) {
     Link& link = links_[hop.link];
     link.count -= weight;
     if (hop.link == owner) {
       link.owned -= weight;
     } else {
-      link.elsewhere -= rate * weight;
-      uncount_pair(owner, hop.link, weight);
+      elsewhere_[hop.link] -= rate * weight;
+      remove_pair(owner, hop.link, weight);
     }
     std::vector<std::uint32_t>& flows = members_[hop.link].flows;
     const std::uint32_t last = flows.back();
@@ -107,12 +110,10 @@ const MaxMinSharing::Changes& MaxMinSharing::solve() {
   changes_.flows.clear();
   ++solve_;
   for (const std::uint32_t link : entered_) {
-    Link& l = links_[link];
-    l.entered = false;
-    if (l.waits) continue;
-    l.waits = true;
+    if (waits_[link]) continue;
+    waits_[link] = 1;
     // An equal share of all is the least that its new level can be.
-    waiting_.emplace_back(l.count > 0 ? std::min(l.level, l.capacity / l.count) : l.level, link);
+    waiting_.emplace_back(std::min(level_[link], links_[link].capacity / links_[link].count), link);
     std::push_heap(waiting_.begin(), waiting_.end(), std::greater<>());
   }
   entered_.clear();
@@ -126,44 +127,89 @@ const MaxMinSharing::Changes& MaxMinSharing::solve() {
 }
 
 void MaxMinSharing::wait(std::uint32_t link) {
-  Link& l = links_[link];
-  if (l.waits) return;
-  l.waits = true;
-  waiting_.emplace_back(l.level, link);
+  if (waits_[link]) return;
+  waits_[link] = 1;
+  waiting_.emplace_back(level_[link], link);
   std::push_heap(waiting_.begin(), waiting_.end(), std::greater<>());
 }
 
 void MaxMinSharing::look_at(std::uint32_t link) {
   Link& l = links_[link];
-  l.waits = false;
+  waits_[link] = 0;
   ++work_;
   if (l.seen != solve_) {
     l.seen = solve_;
-    changes_.links.emplace_back(link, l.level);
+    changes_.links.emplace_back(link, level_[link]);
   }
-  if (l.review) return review(link);
-  const auto left = static_cast<Rate>(static_cast<std::uint64_t>(l.capacity) - l.elsewhere);
-  // If every flow owned elsewhere is slower by more units than there are flows, then none of them stops here: at any
-  // lower level at least one unit was left for each.
-  if (l.owned == 0) {
-    if (left >= l.count) return set_level(link, l.capacity);
-  } else {
-    const Rate level = left / l.owned;
-    if (level > l.top + l.count) return set_level(link, level);
+  if (l.entered) return give_and_take(link);
+  const Rate level = unchallenged_level(link);
+  if (l.lost) {
+    // Its level rises, perhaps past others: better to give them flows than to have them take one after another.
+    l.lost = false;
+    for (const std::uint32_t other : members_[link].onto.link)
+      if (level_[other] < level) return give_and_take(link);
   }
-  review(link);
+  if (level > 0)
+    set_level(link, level);
+  else
+    take(link);
 }
 
-/// The same with a look at every flow: finds the level from what the rest of each path allows, gives away the flows
-/// that another link holds below it and takes those that run above it.
-void MaxMinSharing::review(std::uint32_t link) {
-  Link& l = links_[link];
-  l.review = false;
+/// The level if every flow stops where it is owned; 0 where flows that are owned elsewhere might stop here instead.
+/// They do not where each of them is slower by more units than there are flows: then one unit more for each was left at
+/// every lower level.
+Rate MaxMinSharing::unchallenged_level(std::uint32_t link) const {
+  const Link& l = links_[link];
+  const auto left = static_cast<Rate>(static_cast<std::uint64_t>(l.capacity) - elsewhere_[link]);
+  if (l.owned == 0) return left >= l.count ? l.capacity : 0;
+  const Rate level = left / l.owned;
+  return level > top_[link] + l.count ? level : 0;
+}
+
+/// Sets the level with a look at the owners of all flows, and takes the flows that run above it.
+void MaxMinSharing::take(std::uint32_t link) {
+  const Partners& owners = members_[link].owners;
+  limit_.resize(owners.link.size());
+  limit_weight_.resize(owners.link.size());
+  for (std::size_t i = 0; i < limit_.size(); ++i) {
+    limit_[i] = level_[owners.link[i]];
+    limit_weight_[i] = owners.weight[i];
+  }
+  limit_.push_back(unlimited);
+  limit_weight_.push_back(links_[link].owned);
+  const Rate level = water_level(link);
+  limit_.pop_back();
+  Rate top = 0;
+  bool above = false;
+  for (const Rate limit : limit_) {
+    above |= limit > level;
+    top = std::max(top, limit > level ? 0 : limit);
+  }
+  set_level(link, level);
+  if (above) {
+    under_review_ = link;
+    for (const std::uint32_t flow : members_[link].flows)
+      if (level_[owner_[flow]] > level) hand_over(flow, link);
+    under_review_ = nobody;
+  }
+  top_[link] = top;
+}
+
+/// The same flow by flow: also gives away the flows that another link stops below the level, and finds owners for new
+/// flows.
+void MaxMinSharing::give_and_take(std::uint32_t link) {
+  links_[link].entered = false;
   under_review_ = link;
-  gather(link);
-  const Rate level = water_level(l);
-  MOESIM_CHECK(level > 0, "{} flows share {} x 2^-12 B/s of link {}", l.count, l.capacity, link);
   const std::vector<std::uint32_t>& flows = members_[link].flows;
+  limit_.resize(flows.size());
+  limit_weight_.resize(flows.size());
+  for (std::size_t i = 0; i < flows.size(); ++i) {
+    std::uint32_t lowest = owner_[flows[i]];
+    if (lowest == link || lowest == nobody) lowest = lowest_other(flows[i], link);
+    limit_[i] = lowest == nobody ? unlimited : level_[lowest];
+    limit_weight_[i] = flows_[flows[i]].weight;
+  }
+  const Rate level = water_level(link);
   for (std::size_t i = 0; i < flows.size(); ++i) {
     const std::uint32_t owner = owner_[flows[i]];
     if (limit_[i] < level && (owner == link || owner == nobody)) hand_over(flows[i], lowest_other(flows[i], link));
@@ -178,65 +224,60 @@ void MaxMinSharing::review(std::uint32_t link) {
     else
       top = std::max(top, limit_[i]);
   }
-  l.top = top;
+  top_[link] = top;
   under_review_ = nobody;
 }
 
-/// What the rest of its path allows each flow of the link, and its weight.
-void MaxMinSharing::gather(std::uint32_t link) {
-  const std::vector<std::uint32_t>& flows = members_[link].flows;
-  limit_.resize(flows.size());
-  limit_weight_.resize(flows.size());
-  for (std::size_t i = 0; i < flows.size(); ++i) {
-    const std::uint32_t owner = owner_[flows[i]];
-    std::uint32_t lowest = owner;
-    if (owner == link || owner == nobody) lowest = lowest_other(flows[i], link);
-    limit_[i] = lowest == nobody ? unlimited : links_[lowest].level;
-    limit_weight_[i] = flows_[flows[i]].weight;
-  }
-}
-
-/// Newton's method on the concave sum of min(limit, level), from the left: flows below a level that is surely not too
-/// high stop elsewhere, and what they leave raises the level of the others.
-Rate MaxMinSharing::water_level(const Link& link) const {
-  const std::size_t flows = limit_.size();
+/// The level at which flows stop that the rest of their paths allows `limit_`, by Newton's method on the concave sum of
+/// min(limit, level), from the left: flows below a level that is surely not too high stop elsewhere, and what they
+/// leave raises the level of the others.
+Rate MaxMinSharing::water_level(std::uint32_t link) const {
+  const Link& l = links_[link];
+  const std::size_t size = limit_.size();
   // From wherever it starts, one step leads to the left of the solution, but for less than one unit a flow of ties and
   // the rounding of this first sum, which may be far above the capacity.
+  const Rate start = level_[link];
   double sum = 0, others = 0;
-  for (std::size_t i = 0; i < flows; ++i) {
-    const bool stops = limit_[i] < link.level;
+  for (std::size_t i = 0; i < size; ++i) {
+    const bool stops = limit_[i] < start;
     const auto weight = static_cast<double>(limit_weight_[i]);
     sum += stops ? static_cast<double>(limit_[i]) * weight : 0;
     others += stops ? 0 : weight;
   }
-  const double left = static_cast<double>(link.capacity) * (1 - 1e-9) - sum * (1 + 1e-9);
-  Rate level = left > 0 && others > 0 ? static_cast<Rate>(left / others) - link.count : 0;
+  const double left = static_cast<double>(l.capacity) * (1 - 1e-9) - sum * (1 + 1e-9);
+  Rate level = left > 0 && others > 0 ? static_cast<Rate>(left / others) - l.count : 0;
   for (std::int64_t before = -1;;) {
     Rate below = 0;
     std::int64_t above = 0;
-    for (std::size_t i = 0; i < flows; ++i) {
+    for (std::size_t i = 0; i < size; ++i) {
       const bool stops = limit_[i] < level;
       below += stops ? limit_[i] * limit_weight_[i] : 0;
       above += stops ? 0 : limit_weight_[i];
     }
-    if (above == 0) return link.capacity;
-    level = (link.capacity - below) / above;
+    if (above == 0) return l.capacity;
+    level = (l.capacity - below) / above;
+    MOESIM_CHECK(level > 0, "{} flows share {} x 2^-12 B/s of link {}", l.count, l.capacity, link);
     if (above == before) return level;
     before = above;
   }
 }
 
 void MaxMinSharing::set_level(std::uint32_t link, Rate level) {
-  Link& l = links_[link];
-  if (level == l.level) return;
-  const auto rise = static_cast<std::uint64_t>(level - l.level);
-  l.level = level;
-  const Members& members = members_[link];
-  for (std::size_t i = 0; i < members.other.size(); ++i) {
-    Link& other = links_[members.other[i]];
-    other.elsewhere += rise * members.weight[i];
-    other.top = std::max(other.top, level);
-    wait(members.other[i]);
+  if (level == level_[link]) return;
+  const auto rise = static_cast<std::uint64_t>(level - level_[link]);
+  const bool rises = level > level_[link];
+  level_[link] = level;
+  const Partners& onto = members_[link].onto;
+  const std::size_t size = onto.link.size();
+  for (std::size_t i = 0; i < size; ++i) {
+    const std::uint32_t other = onto.link[i];
+    elsewhere_[other] += rise * onto.weight[i];
+    if (!waits_[other]) wait(other);
+  }
+  if (!rises) return;
+  for (std::size_t i = 0; i < size; ++i) {
+    Rate& top = top_[onto.link[i]];
+    top = std::max(top, level);
   }
 }
 
@@ -246,24 +287,24 @@ void MaxMinSharing::hand_over(std::uint32_t flow, std::uint32_t to) {
     flows_[flow].seen = solve_;
     changes_.flows.emplace_back(flow, from);
   }
-  const Rate rate = links_[to].level, rate_before = from == nobody ? 0 : links_[from].level;
+  const Rate rate = level_[to], rate_before = from == nobody ? 0 : level_[from];
   owner_[flow] = to;
   for (const Hop& hop : path(flow)) {
-    Link& link = links_[hop.link];
-    if (hop.link == from)
-      link.owned -= weight;
+    const std::uint32_t link = hop.link;
+    if (link == from)
+      links_[link].owned -= weight;
     else
-      link.elsewhere -= static_cast<std::uint64_t>(rate_before) * weight;
-    if (hop.link == to) {
-      link.owned += weight;
+      elsewhere_[link] -= static_cast<std::uint64_t>(rate_before) * weight;
+    if (link == to) {
+      links_[link].owned += weight;
     } else {
-      link.elsewhere += static_cast<std::uint64_t>(rate) * weight;
-      link.top = std::max(link.top, rate);
-      count_pair(to, hop.link, weight);
+      elsewhere_[link] += static_cast<std::uint64_t>(rate) * weight;
+      top_[link] = std::max(top_[link], rate);
+      add_pair(to, link, weight);
     }
-    if (from != nobody && hop.link != from) uncount_pair(from, hop.link, weight);
+    if (from != nobody && link != from) remove_pair(from, link, weight);
     // A new owner at the same level changes no rate, and so no level.
-    if (rate != rate_before && hop.link != under_review_) wait(hop.link);
+    if (rate != rate_before && link != under_review_) wait(link);
   }
 }
 
@@ -271,30 +312,46 @@ void MaxMinSharing::hand_over(std::uint32_t flow, std::uint32_t to) {
 std::uint32_t MaxMinSharing::lowest_other(std::uint32_t flow, std::uint32_t link) const {
   std::uint32_t lowest = nobody;
   for (const Hop& hop : path(flow))
-    if (hop.link != link && (lowest == nobody || links_[hop.link].level < links_[lowest].level)) lowest = hop.link;
+    if (hop.link != link && (lowest == nobody || level_[hop.link] < level_[lowest])) lowest = hop.link;
   return lowest;
 }
 
-void MaxMinSharing::count_pair(std::uint32_t owner, std::uint32_t other, std::uint32_t weight) {
-  Members& members = members_[owner];
-  const std::size_t place = place_of(members.other, other);
-  if (place < members.other.size()) {
-    members.weight[place] += weight;
-  } else {
-    members.other.push_back(other);
-    members.weight.push_back(weight);
+/// `owner` has `weight` more flows over `other`.
+void MaxMinSharing::add_pair(std::uint32_t owner, std::uint32_t other, std::uint32_t weight) {
+  Partners& onto = members_[owner].onto;
+  Partners& owners = members_[other].owners;
+  const std::size_t place = place_of(onto.link, other);
+  if (place < onto.link.size()) {
+    onto.weight[place] += weight;
+    owners.weight[onto.back[place]] += weight;
+    return;
   }
+  const auto end = static_cast<std::uint32_t>(onto.link.size()),
+             owners_end = static_cast<std::uint32_t>(owners.link.size());
+  onto.link.push_back(other);
+  onto.weight.push_back(weight);
+  onto.back.push_back(owners_end);
+  owners.link.push_back(owner);
+  owners.weight.push_back(weight);
+  owners.back.push_back(end);
 }
 
-void MaxMinSharing::uncount_pair(std::uint32_t owner, std::uint32_t other, std::uint32_t weight) {
-  Members& members = members_[owner];
-  const std::size_t place = place_of(members.other, other);
-  members.weight[place] -= weight;
-  if (members.weight[place] > 0) return;
-  members.other[place] = members.other.back();
-  members.weight[place] = members.weight.back();
-  members.other.pop_back();
-  members.weight.pop_back();
+void MaxMinSharing::remove_pair(std::uint32_t owner, std::uint32_t other, std::uint32_t weight) {
+  Partners& onto = members_[owner].onto;
+  Partners& owners = members_[other].owners;
+  const std::size_t place = place_of(onto.link, other), back = onto.back[place];
+  onto.weight[place] -= weight;
+  owners.weight[back] -= weight;
+  if (onto.weight[place] > 0) return;
+  // The last partner of either moves to the place that is free.
+  members_[onto.link.back()].owners.back[onto.back.back()] = static_cast<std::uint32_t>(place);
+  members_[owners.link.back()].onto.back[owners.back.back()] = static_cast<std::uint32_t>(back);
+  for (const auto& [partners, free] : {std::pair{&onto, place}, std::pair{&owners, back}}) {
+    for (std::vector<std::uint32_t>* column : {&partners->link, &partners->weight, &partners->back}) {
+      (*column)[free] = column->back();
+      column->pop_back();
+    }
+  }
 }
 
 }  // namespace moesim
