@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <functional>
 #include <limits>
 
 #include "core/check.h"
@@ -28,6 +27,7 @@ std::uint32_t MaxMinSharing::add_link(Rate capacity) {
   std::uint32_t link;
   if (free_links_.empty()) {
     link = static_cast<std::uint32_t>(links_.size());
+    MOESIM_CHECK(link < LevelQueue::max_links, "more than {} links", link);
     links_.emplace_back();
     members_.emplace_back();
     level_.push_back(0);
@@ -113,24 +113,17 @@ const MaxMinSharing::Changes& MaxMinSharing::solve() {
     if (waits_[link]) continue;
     waits_[link] = 1;
     // An equal share of all is the least that its new level can be.
-    waiting_.emplace_back(std::min(level_[link], links_[link].capacity / links_[link].count), link);
-    std::push_heap(waiting_.begin(), waiting_.end(), std::greater<>());
+    waiting_.push(std::min(level_[link], links_[link].capacity / links_[link].count), link);
   }
   entered_.clear();
-  while (!waiting_.empty()) {
-    std::pop_heap(waiting_.begin(), waiting_.end(), std::greater<>());
-    const std::uint32_t link = waiting_.back().second;
-    waiting_.pop_back();
-    look_at(link);
-  }
+  while (!waiting_.empty()) look_at(waiting_.pop());
   return changes_;
 }
 
 void MaxMinSharing::wait(std::uint32_t link) {
   if (waits_[link]) return;
   waits_[link] = 1;
-  waiting_.emplace_back(level_[link], link);
-  std::push_heap(waiting_.begin(), waiting_.end(), std::greater<>());
+  waiting_.push(level_[link], link);
 }
 
 void MaxMinSharing::look_at(std::uint32_t link) {
@@ -268,17 +261,17 @@ void MaxMinSharing::set_level(std::uint32_t link, Rate level) {
   const bool rises = level > level_[link];
   level_[link] = level;
   const Partners& onto = members_[link].onto;
+  const std::uint32_t* other = onto.link.data();
+  const std::uint32_t* weight = onto.weight.data();
+  std::uint64_t* elsewhere = elsewhere_.data();
   const std::size_t size = onto.link.size();
   for (std::size_t i = 0; i < size; ++i) {
-    const std::uint32_t other = onto.link[i];
-    elsewhere_[other] += rise * onto.weight[i];
-    if (!waits_[other]) wait(other);
+    elsewhere[other[i]] += rise * weight[i];
+    if (!waits_[other[i]]) wait(other[i]);
   }
   if (!rises) return;
-  for (std::size_t i = 0; i < size; ++i) {
-    Rate& top = top_[onto.link[i]];
-    top = std::max(top, level);
-  }
+  Rate* top = top_.data();
+  for (std::size_t i = 0; i < size; ++i) top[other[i]] = std::max(top[other[i]], level);
 }
 
 void MaxMinSharing::hand_over(std::uint32_t flow, std::uint32_t to) {

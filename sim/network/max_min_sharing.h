@@ -17,6 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include "network/level_queue.h"
+
 namespace moesim {
 
 /// Whole units of 2^-12 B/s: 64 bits hold up to 2 * 10^15 B/s.
@@ -111,9 +113,9 @@ class MaxMinSharing {
   std::vector<Flow> flows_;
   std::vector<std::uint32_t> owner_;
   std::vector<Hop> hops_;
-  std::vector<std::vector<std::uint32_t>> free_flows_;   // by length of path
-  std::vector<std::uint32_t> entered_;                   // links with a new flow
-  std::vector<std::pair<Rate, std::uint32_t>> waiting_;  // heap, the lowest level first
+  std::vector<std::vector<std::uint32_t>> free_flows_;  // by length of path
+  std::vector<std::uint32_t> entered_;                  // links with a new flow
+  LevelQueue waiting_;
   std::vector<Rate> limit_, limit_weight_;  // of a link under review: what the rest of a path allows, how many flows
   std::uint32_t under_review_ = nobody;
   std::uint32_t solve_ = 0;
