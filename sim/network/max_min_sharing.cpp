@@ -161,30 +161,46 @@ Rate MaxMinSharing::unchallenged_level(std::uint32_t link) const {
 
 /// Sets the level with a look at the owners of all flows, and takes the flows that run above it.
 void MaxMinSharing::take(std::uint32_t link) {
+  const Link& l = links_[link];
   const Partners& owners = members_[link].owners;
-  limit_.resize(owners.link.size());
-  limit_weight_.resize(owners.link.size());
-  for (std::size_t i = 0; i < limit_.size(); ++i) {
-    limit_[i] = level_[owners.link[i]];
-    limit_weight_[i] = owners.weight[i];
-  }
-  limit_.push_back(unlimited);
-  limit_weight_.push_back(links_[link].owned);
-  const Rate level = water_level(link);
-  limit_.pop_back();
+  const std::size_t size = owners.link.size();
+  const auto left = static_cast<Rate>(static_cast<std::uint64_t>(l.capacity) - elsewhere_[link]);
+  // To take flows only raises the level, but for less than one unit a flow: owners below this floor keep theirs.
+  const Rate floor = l.owned > 0 ? left / l.owned - l.count : 0;
+  limit_.clear();
+  limit_weight_.clear();
   Rate top = 0;
-  bool above = false;
-  for (const Rate limit : limit_) {
-    above |= limit > level;
-    top = std::max(top, limit > level ? 0 : limit);
+  Rate elsewhere = static_cast<Rate>(elsewhere_[link]);
+  for (std::size_t i = 0; i < size; ++i) {
+    const Rate limit = level_[owners.link[i]];
+    if (limit < floor) {
+      top = std::max(top, limit);
+    } else {
+      limit_.push_back(limit);
+      limit_weight_.push_back(owners.weight[i]);
+      elsewhere -= limit * owners.weight[i];
+    }
+  }
+  const std::size_t near = limit_.size();
+  limit_.push_back(unlimited);
+  limit_weight_.push_back(l.owned);
+  const Rate level = water_level(link, elsewhere);
+  std::int64_t taken = 0;
+  for (std::size_t i = 0; i < near; ++i) {
+    if (limit_[i] > level)
+      taken += limit_weight_[i];
+    else
+      top = std::max(top, limit_[i]);
   }
   set_level(link, level);
-  if (above) {
-    under_review_ = link;
-    for (const std::uint32_t flow : members_[link].flows)
-      if (level_[owner_[flow]] > level) hand_over(flow, link);
-    under_review_ = nobody;
-  }
+  under_review_ = link;
+  const std::vector<std::uint32_t>& flows = members_[link].flows;
+  for (std::size_t i = 0; taken > 0; ++i)
+    if (level_[owner_[flows[i]]] > level) {
+      taken -= flows_[flows[i]].weight;
+      hand_over(flows[i], link);
+    }
+  under_review_ = nobody;
   top_[link] = top;
 }
 
@@ -202,7 +218,7 @@ void MaxMinSharing::give_and_take(std::uint32_t link) {
     limit_[i] = lowest == nobody ? unlimited : level_[lowest];
     limit_weight_[i] = flows_[flows[i]].weight;
   }
-  const Rate level = water_level(link);
+  const Rate level = water_level(link, 0);
   for (std::size_t i = 0; i < flows.size(); ++i) {
     const std::uint32_t owner = owner_[flows[i]];
     if (limit_[i] < level && (owner == link || owner == nobody)) hand_over(flows[i], lowest_other(flows[i], link));
@@ -221,16 +237,16 @@ void MaxMinSharing::give_and_take(std::uint32_t link) {
   under_review_ = nobody;
 }
 
-/// The level at which flows stop that the rest of their paths allows `limit_`, by Newton's method on the concave sum of
-/// min(limit, level), from the left: flows below a level that is surely not too high stop elsewhere, and what they
-/// leave raises the level of the others.
-Rate MaxMinSharing::water_level(std::uint32_t link) const {
+/// The level at which flows stop that the rest of their paths allows `limit_`, beside others that take `elsewhere`, by
+/// Newton's method on the concave sum of min(limit, level), from the left: flows below a level that is surely not too
+/// high stop elsewhere, and what they leave raises the level of the others.
+Rate MaxMinSharing::water_level(std::uint32_t link, Rate elsewhere) const {
   const Link& l = links_[link];
   const std::size_t size = limit_.size();
   // From wherever it starts, one step leads to the left of the solution, but for less than one unit a flow of ties and
   // the rounding of this first sum, which may be far above the capacity.
   const Rate start = level_[link];
-  double sum = 0, others = 0;
+  double sum = static_cast<double>(elsewhere), others = 0;
   for (std::size_t i = 0; i < size; ++i) {
     const bool stops = limit_[i] < start;
     const auto weight = static_cast<double>(limit_weight_[i]);
@@ -240,7 +256,7 @@ Rate MaxMinSharing::water_level(std::uint32_t link) const {
   const double left = static_cast<double>(l.capacity) * (1 - 1e-9) - sum * (1 + 1e-9);
   Rate level = left > 0 && others > 0 ? static_cast<Rate>(left / others) - l.count : 0;
   for (std::int64_t before = -1;;) {
-    Rate below = 0;
+    Rate below = elsewhere;
     std::int64_t above = 0;
     for (std::size_t i = 0; i < size; ++i) {
       const bool stops = limit_[i] < level;

@@ -94,7 +94,7 @@ class MaxMinSharing {
   Rate unchallenged_level(std::uint32_t link) const;
   void take(std::uint32_t link);
   void give_and_take(std::uint32_t link);
-  Rate water_level(std::uint32_t link) const;
+  Rate water_level(std::uint32_t link, Rate elsewhere) const;
   void set_level(std::uint32_t link, Rate level);
   void hand_over(std::uint32_t flow, std::uint32_t to);
   std::uint32_t lowest_other(std::uint32_t flow, std::uint32_t link) const;
