@@ -20,9 +20,9 @@ struct Traffic {
   std::vector<SizedFlow> flows;
 };
 
-/// Every GPU sends to every other one. A GPU has one 50 GB/s port each way into its leaf of 16 (of 32 from 512 GPUs on),
-/// a leaf one trunk each way to the spine of 1 / `oversubscription` times its ports. One leaf for all up to 8 GPUs.
-/// Sizes are log-normal, median 1 MB, sigma 0.5.
+/// Every GPU sends to every other one. A GPU has one 50 GB/s port each way into its leaf of 16 (of 32 from 512 GPUs
+/// on), a leaf one trunk each way to the spine of 1 / `oversubscription` times its ports. One leaf for all up to 8
+/// GPUs. Sizes are log-normal, median 1 MB, sigma 0.5.
 inline Traffic all_to_all_on_fat_tree(std::uint32_t gpus, double oversubscription, std::uint64_t seed) {
   const double port = 50e9;
   const std::uint32_t leaf = gpus >= 512 ? 32 : 16, leaves = (gpus + leaf - 1) / leaf;
