@@ -12,11 +12,18 @@ namespace {
 
 constexpr Rate unlimited = std::numeric_limits<Rate>::max();
 
-/// The place of `x`; without an early exit, so that compilers compare several at once.
+/// The place of `x`, or a place beyond the end.
 std::size_t place_of(const std::vector<std::uint32_t>& values, std::uint32_t x) {
-  std::uint32_t place = UINT32_MAX;
-  const auto size = static_cast<std::uint32_t>(values.size());
-  for (std::uint32_t i = 0; i < size; ++i) place = values[i] == x ? i : place;
+  const std::uint32_t* v = values.data();
+  const std::size_t size = values.size();
+  std::size_t place = 0;
+  // Blocks without a branch inside, which compilers turn into a few vector comparisons.
+  for (; place + 16 <= size; place += 16) {
+    std::uint32_t found = 0;
+    for (std::size_t i = 0; i < 16; ++i) found |= static_cast<std::uint32_t>(v[place + i] == x);
+    if (found != 0) break;
+  }
+  while (place < size && v[place] != x) ++place;
   return place;
 }
 
@@ -30,18 +37,14 @@ std::uint32_t MaxMinSharing::add_link(Rate capacity) {
     MOESIM_CHECK(link < LevelQueue::max_links, "more than {} links", link);
     links_.emplace_back();
     members_.emplace_back();
-    level_.push_back(0);
-    elsewhere_.push_back(0);
-    top_.push_back(0);
-    waits_.push_back(0);
+    shares_.emplace_back();
   } else {
     link = free_links_.back();
     free_links_.pop_back();
   }
   links_[link] = Link{.capacity = capacity};
-  level_[link] = capacity;
-  elsewhere_[link] = 0;
-  top_[link] = 0;
+  // A removed link may still wait in line.
+  shares_[link] = Share{.level = capacity, .waits = shares_[link].waits};
   return link;
 }
 
@@ -82,7 +85,7 @@ std::uint32_t MaxMinSharing::add_flow(std::span<const std::uint32_t> path, std::
 void MaxMinSharing::remove_flow(std::uint32_t flow) {
   const std::uint32_t owner = owner_[flow], weight = flows_[flow].weight;
   MOESIM_CHECK(owner != nobody, "flow {} is removed before its rate was found", flow);
-  const auto rate = static_cast<std::uint64_t>(level_[owner]);
+  const auto rate = static_cast<std::uint64_t>(shares_[owner].level);
   links_[owner].lost = true;
   for (const Hop& hop : path(flow)) {
     Link& link = links_[hop.link];
@@ -90,7 +93,7 @@ void MaxMinSharing::remove_flow(std::uint32_t flow) {
     if (hop.link == owner) {
       link.owned -= weight;
     } else {
-      elsewhere_[hop.link] -= rate * weight;
+      shares_[hop.link].elsewhere -= rate * weight;
       remove_pair(owner, hop.link, weight);
     }
     std::vector<std::uint32_t>& flows = members_[hop.link].flows;
@@ -110,10 +113,10 @@ const MaxMinSharing::Changes& MaxMinSharing::solve() {
   changes_.flows.clear();
   ++solve_;
   for (const std::uint32_t link : entered_) {
-    if (waits_[link]) continue;
-    waits_[link] = 1;
+    if (shares_[link].waits) continue;
+    shares_[link].waits = true;
     // An equal share of all is the least that its new level can be.
-    waiting_.push(std::min(level_[link], links_[link].capacity / links_[link].count), link);
+    waiting_.push(std::min(shares_[link].level, links_[link].capacity / links_[link].count), link);
   }
   entered_.clear();
   while (!waiting_.empty()) look_at(waiting_.pop());
@@ -121,18 +124,18 @@ const MaxMinSharing::Changes& MaxMinSharing::solve() {
 }
 
 void MaxMinSharing::wait(std::uint32_t link) {
-  if (waits_[link]) return;
-  waits_[link] = 1;
-  waiting_.push(level_[link], link);
+  if (shares_[link].waits) return;
+  shares_[link].waits = true;
+  waiting_.push(shares_[link].level, link);
 }
 
 void MaxMinSharing::look_at(std::uint32_t link) {
   Link& l = links_[link];
-  waits_[link] = 0;
+  shares_[link].waits = false;
   ++work_;
   if (l.seen != solve_) {
     l.seen = solve_;
-    changes_.links.emplace_back(link, level_[link]);
+    changes_.links.emplace_back(link, shares_[link].level);
   }
   if (l.entered) return give_and_take(link);
   const Rate level = unchallenged_level(link);
@@ -140,7 +143,7 @@ void MaxMinSharing::look_at(std::uint32_t link) {
     // Its level rises, perhaps past others: better to give them flows than to have them take one after another.
     l.lost = false;
     for (const std::uint32_t other : members_[link].onto.link)
-      if (level_[other] < level) return give_and_take(link);
+      if (shares_[other].level < level) return give_and_take(link);
   }
   if (level > 0)
     set_level(link, level);
@@ -153,10 +156,10 @@ void MaxMinSharing::look_at(std::uint32_t link) {
 /// every lower level.
 Rate MaxMinSharing::unchallenged_level(std::uint32_t link) const {
   const Link& l = links_[link];
-  const auto left = static_cast<Rate>(static_cast<std::uint64_t>(l.capacity) - elsewhere_[link]);
+  const auto left = static_cast<Rate>(static_cast<std::uint64_t>(l.capacity) - shares_[link].elsewhere);
   if (l.owned == 0) return left >= l.count ? l.capacity : 0;
   const Rate level = left / l.owned;
-  return level > top_[link] + l.count ? level : 0;
+  return level > shares_[link].top + l.count ? level : 0;
 }
 
 /// Sets the level with a look at the owners of all flows, and takes the flows that run above it.
@@ -164,15 +167,15 @@ void MaxMinSharing::take(std::uint32_t link) {
   const Link& l = links_[link];
   const Partners& owners = members_[link].owners;
   const std::size_t size = owners.link.size();
-  const auto left = static_cast<Rate>(static_cast<std::uint64_t>(l.capacity) - elsewhere_[link]);
+  const auto left = static_cast<Rate>(static_cast<std::uint64_t>(l.capacity) - shares_[link].elsewhere);
   // To take flows only raises the level, but for less than one unit a flow: owners below this floor keep theirs.
   const Rate floor = l.owned > 0 ? left / l.owned - l.count : 0;
   limit_.clear();
   limit_weight_.clear();
   Rate top = 0;
-  Rate elsewhere = static_cast<Rate>(elsewhere_[link]);
+  Rate elsewhere = static_cast<Rate>(shares_[link].elsewhere);
   for (std::size_t i = 0; i < size; ++i) {
-    const Rate limit = level_[owners.link[i]];
+    const Rate limit = shares_[owners.link[i]].level;
     if (limit < floor) {
       top = std::max(top, limit);
     } else {
@@ -196,12 +199,12 @@ void MaxMinSharing::take(std::uint32_t link) {
   under_review_ = link;
   const std::vector<std::uint32_t>& flows = members_[link].flows;
   for (std::size_t i = 0; taken > 0; ++i)
-    if (level_[owner_[flows[i]]] > level) {
+    if (shares_[owner_[flows[i]]].level > level) {
       taken -= flows_[flows[i]].weight;
       hand_over(flows[i], link);
     }
   under_review_ = nobody;
-  top_[link] = top;
+  shares_[link].top = top;
 }
 
 /// The same flow by flow: also gives away the flows that another link stops below the level, and finds owners for new
@@ -215,7 +218,7 @@ void MaxMinSharing::give_and_take(std::uint32_t link) {
   for (std::size_t i = 0; i < flows.size(); ++i) {
     std::uint32_t lowest = owner_[flows[i]];
     if (lowest == link || lowest == nobody) lowest = lowest_other(flows[i], link);
-    limit_[i] = lowest == nobody ? unlimited : level_[lowest];
+    limit_[i] = lowest == nobody ? unlimited : shares_[lowest].level;
     limit_weight_[i] = flows_[flows[i]].weight;
   }
   const Rate level = water_level(link, 0);
@@ -233,7 +236,7 @@ void MaxMinSharing::give_and_take(std::uint32_t link) {
     else
       top = std::max(top, limit_[i]);
   }
-  top_[link] = top;
+  shares_[link].top = top;
   under_review_ = nobody;
 }
 
@@ -245,7 +248,7 @@ Rate MaxMinSharing::water_level(std::uint32_t link, Rate elsewhere) const {
   const std::size_t size = limit_.size();
   // From wherever it starts, one step leads to the left of the solution, but for less than one unit a flow of ties and
   // the rounding of this first sum, which may be far above the capacity.
-  const Rate start = level_[link];
+  const Rate start = shares_[link].level;
   double sum = static_cast<double>(elsewhere), others = 0;
   for (std::size_t i = 0; i < size; ++i) {
     const bool stops = limit_[i] < start;
@@ -272,22 +275,25 @@ Rate MaxMinSharing::water_level(std::uint32_t link, Rate elsewhere) const {
 }
 
 void MaxMinSharing::set_level(std::uint32_t link, Rate level) {
-  if (level == level_[link]) return;
-  const auto rise = static_cast<std::uint64_t>(level - level_[link]);
-  const bool rises = level > level_[link];
-  level_[link] = level;
+  const Rate before = shares_[link].level;
+  if (level == before) return;
+  const auto rise = static_cast<std::uint64_t>(level - before);
+  shares_[link].level = level;
   const Partners& onto = members_[link].onto;
   const std::uint32_t* other = onto.link.data();
   const std::uint32_t* weight = onto.weight.data();
-  std::uint64_t* elsewhere = elsewhere_.data();
+  Share* shares = shares_.data();
   const std::size_t size = onto.link.size();
+  const Rate top = level > before ? level : 0;
   for (std::size_t i = 0; i < size; ++i) {
-    elsewhere[other[i]] += rise * weight[i];
-    if (!waits_[other[i]]) wait(other[i]);
+    Share& share = shares[other[i]];
+    share.elsewhere += rise * weight[i];
+    share.top = share.top > top ? share.top : top;
+    if (!share.waits) {
+      share.waits = true;
+      waiting_.push(share.level, other[i]);
+    }
   }
-  if (!rises) return;
-  Rate* top = top_.data();
-  for (std::size_t i = 0; i < size; ++i) top[other[i]] = std::max(top[other[i]], level);
 }
 
 void MaxMinSharing::hand_over(std::uint32_t flow, std::uint32_t to) {
@@ -296,19 +302,19 @@ void MaxMinSharing::hand_over(std::uint32_t flow, std::uint32_t to) {
     flows_[flow].seen = solve_;
     changes_.flows.emplace_back(flow, from);
   }
-  const Rate rate = level_[to], rate_before = from == nobody ? 0 : level_[from];
+  const Rate rate = shares_[to].level, rate_before = from == nobody ? 0 : shares_[from].level;
   owner_[flow] = to;
   for (const Hop& hop : path(flow)) {
     const std::uint32_t link = hop.link;
     if (link == from)
       links_[link].owned -= weight;
     else
-      elsewhere_[link] -= static_cast<std::uint64_t>(rate_before) * weight;
+      shares_[link].elsewhere -= static_cast<std::uint64_t>(rate_before) * weight;
     if (link == to) {
       links_[link].owned += weight;
     } else {
-      elsewhere_[link] += static_cast<std::uint64_t>(rate) * weight;
-      top_[link] = std::max(top_[link], rate);
+      shares_[link].elsewhere += static_cast<std::uint64_t>(rate) * weight;
+      shares_[link].top = std::max(shares_[link].top, rate);
       add_pair(to, link, weight);
     }
     if (from != nobody && link != from) remove_pair(from, link, weight);
@@ -321,7 +327,7 @@ void MaxMinSharing::hand_over(std::uint32_t flow, std::uint32_t to) {
 std::uint32_t MaxMinSharing::lowest_other(std::uint32_t flow, std::uint32_t link) const {
   std::uint32_t lowest = nobody;
   for (const Hop& hop : path(flow))
-    if (hop.link != link && (lowest == nobody || level_[hop.link] < level_[lowest])) lowest = hop.link;
+    if (hop.link != link && (lowest == nobody || shares_[hop.link].level < shares_[lowest].level)) lowest = hop.link;
   return lowest;
 }
 

@@ -49,11 +49,11 @@ class MaxMinSharing {
   const Changes& solve();
 
   // Right after `solve`.
-  Rate level(std::uint32_t link) const { return level_[link]; }
+  Rate level(std::uint32_t link) const { return shares_[link].level; }
   std::uint32_t owner(std::uint32_t flow) const { return owner_[flow]; }
   /// Rate of all flows of the link together.
   Rate load(std::uint32_t link) const {
-    return static_cast<Rate>(elsewhere_[link]) + links_[link].owned * level_[link];
+    return static_cast<Rate>(shares_[link].elsewhere) + links_[link].owned * shares_[link].level;
   }
 
   std::span<const std::uint32_t> flows_on(std::uint32_t link) const { return members_[link].flows; }
@@ -71,6 +71,12 @@ class MaxMinSharing {
     std::uint32_t seen = 0;             // the last `solve` that looked at it
     bool entered = false;               // has flows without an owner
     bool lost = false;                  // flows that it owned have ended
+  };
+  struct alignas(32) Share {  // apart from the rest, since a change of one level goes through many of them
+    Rate level = 0;
+    std::uint64_t elsewhere = 0;  // rate of the flows that other links own; modulo 2^64 until all is solved
+    Rate top = 0;                 // no flow owned elsewhere is faster; may be too high
+    bool waits = false;
   };
   /// Links that share flows with one link, in any order.
   struct Partners {
@@ -104,10 +110,7 @@ class MaxMinSharing {
   std::span<const Hop> path(std::uint32_t flow) const { return {hops_.data() + flows_[flow].first, flows_[flow].hops}; }
 
   std::vector<Link> links_;
-  std::vector<Rate> level_;
-  std::vector<std::uint64_t> elsewhere_;  // rate of the flows that other links own; modulo 2^64 until all is solved
-  std::vector<Rate> top_;                 // no flow owned elsewhere is faster; may be too high
-  std::vector<std::uint8_t> waits_;
+  std::vector<Share> shares_;
   std::vector<Members> members_;
   std::vector<std::uint32_t> free_links_;
   std::vector<Flow> flows_;
