@@ -21,30 +21,41 @@ bool gathers(MoeBackend backend) {
   return backend == MoeBackend::allgather_reducescatter || backend == MoeBackend::naive;
 }
 
-void collect(MoeBackend backend, const TrafficMatrix& matrix, const GroupNodes& nodes, Bytes payload,
-             std::vector<double>& bytes) {
-  bytes.resize(matrix.ranks * matrix.ranks);
-  add_transfers(backend, matrix, nodes, static_cast<double>(payload.value), bytes);
+Bytes all_tokens(const RoutedTraffic& traffic, Bytes payload) {
+  return payload * std::accumulate(traffic.tokens.begin(), traffic.tokens.end(), std::int64_t{0});
 }
 
 }  // namespace
 
+void ExchangeLinks::collect(const RoutedTraffic& traffic, std::vector<double>& copies) {
+  fill_traffic_matrix(traffic, nodes_.node_of_rank, matrix_);
+  copies.resize(matrix_.ranks * matrix_.ranks);
+  add_transfers(backend_, matrix_, nodes_, 1, copies);
+}
+
 void ExchangeLinks::add_dispatch(const RoutedTraffic& traffic) {
   if (gathers(backend_)) {
-    gathered_ += payload_.dispatch * std::accumulate(traffic.tokens.begin(), traffic.tokens.end(), std::int64_t{0});
-    return;
+    gathered_ += all_tokens(traffic, payload_.dispatch);
+  } else {
+    collect(traffic, dispatched_);
   }
-  fill_traffic_matrix(traffic, nodes_.node_of_rank, matrix_);
-  collect(backend_, matrix_, nodes_, payload_.dispatch, forward_);
 }
 
 void ExchangeLinks::add_combine(const RoutedTraffic& traffic) {
   if (gathers(backend_)) {
-    scattered_ += payload_.combine * std::accumulate(traffic.tokens.begin(), traffic.tokens.end(), std::int64_t{0});
-    return;
+    scattered_ += all_tokens(traffic, payload_.combine);
+  } else {
+    collect(traffic, combined_);
   }
-  fill_traffic_matrix(traffic, nodes_.node_of_rank, matrix_);
-  collect(backend_, matrix_, nodes_, payload_.combine, backward_);
+}
+
+void ExchangeLinks::add_both(const RoutedTraffic& traffic) {
+  if (gathers(backend_)) {
+    gathered_ += all_tokens(traffic, payload_.dispatch);
+    scattered_ += all_tokens(traffic, payload_.combine);
+  } else {
+    collect(traffic, both_);
+  }
 }
 
 void ExchangeLinks::lay_on(LinkBytes& to) {
@@ -54,16 +65,21 @@ void ExchangeLinks::lay_on(LinkBytes& to) {
   gathered_ = scattered_ = Bytes{};
   const GpuGroup& group = collectives_.group();
   const std::size_t ranks = group.size();
-  for (std::size_t s = 0; s < ranks; ++s) {
-    for (std::size_t d = 0; d < ranks; ++d) {
-      const double sent = forward_.empty() ? 0 : forward_[s * ranks + d];
-      const double returned = backward_.empty() ? 0 : backward_[d * ranks + s];
-      if (sent + returned == 0) continue;
-      for (const LinkId link : topology_->path(group[s], group[d])) to.add(link, sent + returned);
+  const auto lay = [&](std::vector<double>& copies, Bytes forward, Bytes backward) {
+    if (copies.empty()) return;
+    for (std::size_t s = 0; s < ranks; ++s) {
+      for (std::size_t d = 0; d < ranks; ++d) {
+        const double bytes = copies[s * ranks + d] * static_cast<double>(forward.value) +
+                             copies[d * ranks + s] * static_cast<double>(backward.value);
+        if (bytes == 0) continue;
+        for (const LinkId link : topology_->path(group[s], group[d])) to.add(link, bytes);
+      }
     }
-  }
-  std::fill(forward_.begin(), forward_.end(), 0.0);
-  std::fill(backward_.begin(), backward_.end(), 0.0);
+    std::fill(copies.begin(), copies.end(), 0.0);
+  };
+  lay(dispatched_, payload_.dispatch, {});
+  lay(combined_, {}, payload_.combine);
+  lay(both_, payload_.dispatch, payload_.combine);
 }
 
 }  // namespace moesim

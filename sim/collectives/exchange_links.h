@@ -21,18 +21,23 @@ class ExchangeLinks {
 
   void add_dispatch(const RoutedTraffic& traffic);
   void add_combine(const RoutedTraffic& traffic);
+  /// The same as one after the other.
+  void add_both(const RoutedTraffic& traffic);
   /// Adds what was collected to `to` and forgets it.
   void lay_on(LinkBytes& to);
 
  private:
+  void collect(const RoutedTraffic& traffic, std::vector<double>& copies);
+
   const Topology* topology_;
   GroupCollectives collectives_;
   GroupNodes nodes_;
   MoeBackend backend_;
   TokenPayload payload_;
   TrafficMatrix matrix_;
-  std::vector<double> forward_, backward_;  ///< ranks x ranks: bytes of dispatches, and of combines before they turn
-  Bytes gathered_, scattered_;              ///< of the backends that move all tokens
+  // Copies from rank to rank in the direction of the dispatch, ranks x ranks; empty until there are some.
+  std::vector<double> dispatched_, combined_, both_;
+  Bytes gathered_, scattered_;  ///< of the backends that move all tokens
 };
 
 }  // namespace moesim

@@ -187,6 +187,21 @@ void read_limits(Reading& reading, const std::optional<JsonReader>& engine) {
       small_integer(member(engine, "max_num_seqs"), std::min(roomy ? 1024 : 256, spec.max_num_batched_tokens));
 }
 
+/// Steps that are larger than a round of their exchange.
+void note_rounds(Reading& reading) {
+  const EngineSpec& spec = reading.scenario.engine;
+  const MoeBackend decode = spec.decode_backend.value_or(spec.all2all_backend);
+  const std::int64_t tokens = goes_in_rounds(spec.all2all_backend) ? spec.max_num_batched_tokens
+                              : goes_in_rounds(decode)             ? spec.max_num_seqs
+                                                                   : 0;
+  const std::int64_t most = (tokens + spec.plan.tp - 1) / spec.plan.tp;  // TP ranks send a slice each
+  if (most <= spec.max_dispatch_tokens_per_rank) return;
+  reading.note(
+      fmt::format("steps of up to {} tokens a GPU exchange them in rounds of {} (max_dispatch_tokens_per_rank){}", most,
+                  spec.max_dispatch_tokens_per_rank,
+                  spec.preset == EnginePreset::sglang ? "; SGLang itself refuses such steps" : ""));
+}
+
 /// Which kernels exchange the tokens of experts, by the engines' own names.
 void read_exchange(Reading& reading, const std::optional<JsonReader>& engine) {
   Scenario& scenario = reading.scenario;
@@ -221,6 +236,7 @@ void read_exchange(Reading& reading, const std::optional<JsonReader>& engine) {
     if (chosen == 2) spec.all2all_backend = named.choice->decode;
   }
   if (spec.decode_backend == spec.all2all_backend) spec.decode_backend.reset();
+  note_rounds(reading);
 }
 
 void read_engine(Reading& reading) {

@@ -363,35 +363,8 @@ struct StepCost::State {
     return links.try_emplace(first_gpu.value, topology, profile, spec.plan, first_gpu).first->second;
   }
 
-  /// Bytes of `times` collectives of one kind in a stage.
-  void add_traffic(TaskTraffic traffic, std::int32_t stage, std::int64_t times, StepLinks& on) {
-    const Bytes activations = Bytes{tokens_of_step.widest * model.hidden * 2} * times;
-    switch (traffic) {
-      case TaskTraffic::tensor_reduce:
-        return on.add_tensor(stage, Collective::all_reduce, activations, on_links);
-      case TaskTraffic::tensor_gather:
-        return on.add_tensor(stage, Collective::all_gather, activations, on_links);
-      case TaskTraffic::logits_gather:
-        return on.add_tensor(stage, Collective::all_gather, Bytes{tokens_of_step.rows * model.vocabulary * 2} * times,
-                             on_links);
-      case TaskTraffic::expert_reduce:
-        return on.add_experts(stage, Collective::all_reduce, activations, on_links);
-      case TaskTraffic::none:
-      case TaskTraffic::dispatch:  // by their gates: collect_exchange
-      case TaskTraffic::combine:
-        return;
-    }
-  }
-
-  enum class Way { dispatch, combine, both };
-  void collect_exchange(std::int32_t stage, std::int32_t moe_layer, std::uint64_t draw, Way way, StepLinks& on) {
-    experts->show_traffic(moe_layer, draw, [&](std::size_t set, const RoutedTraffic& moved) {
-      for (ExchangeLinks& exchange : on.exchange(stage, set, *experts)) {
-        if (way != Way::combine) exchange.add_dispatch(moved);
-        if (way != Way::dispatch) exchange.add_combine(moved);
-      }
-    });
-  }
+  Bytes activations() const { return {tokens_of_step.widest * model.hidden * 2}; }
+  StepLinks::Buffers buffers() const { return {activations(), Bytes{tokens_of_step.rows * model.vocabulary * 2}}; }
 
   const LinkBytes& link_bytes(std::span<const RankBatch> ranks, std::uint64_t draw, GpuId first_gpu) {
     time(ranks, draw);
@@ -406,20 +379,18 @@ struct StepCost::State {
         }
       }
       for (std::size_t i = 0; i < times.size(); ++i) {
-        if (times[i] > 0) add_traffic(static_cast<TaskTraffic>(i), stage, times[i], on);
+        if (times[i] > 0) on.add(static_cast<TaskTraffic>(i), stage, times[i], buffers(), on_links);
       }
       const LayerRange range = layers_of_stage(model, spec.plan.pp, stage);
       for (std::int32_t l = range.first; l < range.first + range.count; ++l) {
         const std::int32_t moe_layer = moe_index[static_cast<std::size_t>(l)];
-        if (moe_layer >= 0) collect_exchange(stage, moe_layer, draw, Way::both, on);
+        if (moe_layer >= 0) on.collect({stage, moe_layer, draw}, StepLinks::Way::both, *experts);
       }
-      if (stage + 1 < spec.plan.pp) on.add_stage_transfer(stage, stage_message(), on_links);
+      if (stage + 1 < spec.plan.pp) on.add_stage_transfer(stage, activations(), on_links);
     }
     on.lay_exchanges(on_links);
     return on_links;
   }
-
-  Bytes stage_message() const { return {tokens_of_step.widest * model.hidden * 2}; }
 
   const StepTiming& time(std::span<const RankBatch> ranks, std::uint64_t draw) {
     const StepTokens tokens = tokens_of_step = step_tokens(spec, ranks);
@@ -429,7 +400,7 @@ struct StepCost::State {
       fill_program(s, tokens, draw);
       timing.stages[static_cast<std::size_t>(s)] = evaluate(programs[static_cast<std::size_t>(s)]);
     }
-    timing.stage_transfer = stage_pair ? stage_pair->time(Collective::send_recv, stage_message()) : Duration();
+    timing.stage_transfer = stage_pair ? stage_pair->time(Collective::send_recv, activations()) : Duration();
     return timing;
   }
 };
@@ -520,10 +491,11 @@ void StepCost::show_link_traffic(std::span<const RankBatch> ranks, std::uint64_t
     for (const auto& [layer, task, start] : entries) {
       if (task.duration == Duration() || task.traffic == TaskTraffic::none) continue;
       s.on_links.clear();
-      s.add_traffic(task.traffic, stage, 1, on);
+      on.add(task.traffic, stage, 1, s.buffers(), s.on_links);
       if (task.traffic == TaskTraffic::dispatch || task.traffic == TaskTraffic::combine) {
-        const auto way = task.traffic == TaskTraffic::dispatch ? State::Way::dispatch : State::Way::combine;
-        s.collect_exchange(stage, s.moe_index[static_cast<std::size_t>(layer)], draw, way, on);
+        const bool out = task.traffic == TaskTraffic::dispatch;
+        on.collect({stage, s.moe_index[static_cast<std::size_t>(layer)], draw},
+                   out ? StepLinks::Way::dispatch : StepLinks::Way::combine, *s.experts);
         on.lay_exchanges(s.on_links);
       }
       see(stage_start + start, task.duration, s.on_links);
@@ -531,7 +503,7 @@ void StepCost::show_link_traffic(std::span<const RankBatch> ranks, std::uint64_t
     stage_start += total.total;
     if (s.timing.stage_transfer == Duration() || stage + 1 == s.spec.plan.pp) continue;
     s.on_links.clear();
-    on.add_stage_transfer(stage, s.stage_message(), s.on_links);
+    on.add_stage_transfer(stage, s.activations(), s.on_links);
     see(stage_start, s.timing.stage_transfer, s.on_links);
     stage_start += s.timing.stage_transfer;
   }

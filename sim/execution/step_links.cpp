@@ -28,12 +28,25 @@ const std::vector<GroupCollectives>& StepLinks::groups(std::int32_t stage, std::
   return groups;
 }
 
-void StepLinks::add_tensor(std::int32_t stage, Collective kind, Bytes buffer, LinkBytes& to) {
-  for (const GroupCollectives& group : groups(stage, plan_.tp)) group.add_link_bytes(kind, buffer, to);
-}
-
-void StepLinks::add_experts(std::int32_t stage, Collective kind, Bytes buffer, LinkBytes& to) {
-  for (const GroupCollectives& group : groups(stage, plan_.ep * plan_.etp)) group.add_link_bytes(kind, buffer, to);
+void StepLinks::add(TaskTraffic traffic, std::int32_t stage, std::int64_t times, const Buffers& buffers,
+                    LinkBytes& to) {
+  const auto all_groups = [&](std::int32_t size, Collective kind, Bytes buffer) {
+    for (const GroupCollectives& group : groups(stage, size)) group.add_link_bytes(kind, buffer * times, to);
+  };
+  switch (traffic) {
+    case TaskTraffic::tensor_reduce:
+      return all_groups(plan_.tp, Collective::all_reduce, buffers.activations);
+    case TaskTraffic::tensor_gather:
+      return all_groups(plan_.tp, Collective::all_gather, buffers.activations);
+    case TaskTraffic::logits_gather:
+      return all_groups(plan_.tp, Collective::all_gather, buffers.logits);
+    case TaskTraffic::expert_reduce:
+      return all_groups(plan_.ep * plan_.etp, Collective::all_reduce, buffers.activations);
+    case TaskTraffic::none:
+    case TaskTraffic::dispatch:
+    case TaskTraffic::combine:
+      return;
+  }
 }
 
 void StepLinks::add_stage_transfer(std::int32_t stage, Bytes message, LinkBytes& to) const {
@@ -44,19 +57,37 @@ void StepLinks::add_stage_transfer(std::int32_t stage, Bytes message, LinkBytes&
   }
 }
 
-std::vector<ExchangeLinks>& StepLinks::exchange(std::int32_t stage, std::size_t set, const ExpertStep& step) {
-  std::vector<ExchangeLinks>& same = exchanges_[{stage, set, step.backend()}];
+std::vector<ExchangeLinks>& StepLinks::exchange(std::int32_t stage, std::size_t set, const ExpertStep& experts) {
+  std::vector<ExchangeLinks>& same = exchanges_[{stage, set, experts.backend()}];
   if (!same.empty()) return same;
   const std::int32_t side_by_side = plan_.ep == 1 ? plan_.tp * plan_.cp : 1;
   const std::int32_t first = static_cast<std::int32_t>(set) * plan_.ep * plan_.etp;
   for (std::int32_t i = 0; i < side_by_side; ++i) {
     GpuGroup group;
-    for (const GpuId member : step.group()) {
+    for (const GpuId member : experts.group()) {
       group.push_back(gpu(stage, first + i + static_cast<std::int32_t>(member.value)));
     }
-    same.emplace_back(topology_, profile_, std::move(group), step.backend(), step.payload());
+    same.emplace_back(topology_, profile_, std::move(group), experts.backend(), experts.payload());
   }
   return same;
+}
+
+void StepLinks::collect(const Layer& layer, Way way, ExpertStep& experts) {
+  experts.show_traffic(layer.moe_layer, layer.draw, [&](std::size_t set, const RoutedTraffic& moved) {
+    for (ExchangeLinks& links : exchange(layer.stage, set, experts)) {
+      switch (way) {
+        case Way::dispatch:
+          links.add_dispatch(moved);
+          break;
+        case Way::combine:
+          links.add_combine(moved);
+          break;
+        case Way::both:
+          links.add_both(moved);
+          break;
+      }
+    }
+  });
 }
 
 void StepLinks::lay_exchanges(LinkBytes& to) {

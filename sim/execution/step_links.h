@@ -8,6 +8,7 @@
 
 #include "collectives/exchange_links.h"
 #include "execution/expert_step.h"
+#include "execution/step_program.h"
 #include "parallel/plan.h"
 
 namespace moesim {
@@ -18,21 +19,31 @@ class StepLinks {
   /// Topology and profile stay valid while the object lives.
   StepLinks(const Topology& topology, const CollectiveProfile& profile, const ParallelPlan& plan, GpuId first_gpu);
 
-  /// A collective of every tensor-parallel group, and of every set of experts, of one stage; `buffer` as in nccl-tests.
-  void add_tensor(std::int32_t stage, Collective kind, Bytes buffer, LinkBytes& to);
-  void add_experts(std::int32_t stage, Collective kind, Bytes buffer, LinkBytes& to);
+  /// Buffers of the collectives of one step, as nccl-tests counts them.
+  struct Buffers {
+    Bytes activations, logits;
+  };
+  /// `times` collectives of one kind in every group of a stage. Exchanges are collected layer by layer instead.
+  void add(TaskTraffic traffic, std::int32_t stage, std::int64_t times, const Buffers& buffers, LinkBytes& to);
   /// Every rank of the stage sends `message` to the same rank of the next one.
   void add_stage_transfer(std::int32_t stage, Bytes message, LinkBytes& to) const;
 
-  /// The exchanges of one set of experts of a stage, on all groups of GPUs that do the same side by side: without
-  /// expert parallelism the ranks of each tensor-parallel position make one. `step` gives backend and payload.
-  std::vector<ExchangeLinks>& exchange(std::int32_t stage, std::size_t set, const ExpertStep& step);
-  /// Lays on the links whatever the exchanges of all stages have collected.
+  /// Draws a layer of the step that `experts` has started again and collects its exchanges; `lay_exchanges` puts what
+  /// was collected on the links.
+  enum class Way { dispatch, combine, both };
+  struct Layer {
+    std::int32_t stage = 0, moe_layer = 0;
+    std::uint64_t draw = 0;
+  };
+  void collect(const Layer& layer, Way way, ExpertStep& experts);
   void lay_exchanges(LinkBytes& to);
 
  private:
   GpuId gpu(std::int32_t stage, std::int32_t rank) const;
   const std::vector<GroupCollectives>& groups(std::int32_t stage, std::int32_t size);
+  /// Of one set of experts, on all groups of GPUs that do the same side by side: without expert parallelism the ranks
+  /// of each tensor-parallel position make one.
+  std::vector<ExchangeLinks>& exchange(std::int32_t stage, std::size_t set, const ExpertStep& experts);
 
   const Topology& topology_;
   const CollectiveProfile& profile_;

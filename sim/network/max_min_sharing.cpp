@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <functional>
 #include <limits>
 
 #include "core/check.h"
@@ -13,11 +12,18 @@ namespace {
 
 constexpr Rate unlimited = std::numeric_limits<Rate>::max();
 
-/// The place of `x`; without an early exit, so that compilers compare several at once.
+/// The place of `x`, or a place beyond the end.
 std::size_t place_of(const std::vector<std::uint32_t>& values, std::uint32_t x) {
-  std::uint32_t place = UINT32_MAX;
-  const auto size = static_cast<std::uint32_t>(values.size());
-  for (std::uint32_t i = 0; i < size; ++i) place = values[i] == x ? i : place;
+  const std::uint32_t* v = values.data();
+  const std::size_t size = values.size();
+  std::size_t place = 0;
+  // Blocks without a branch inside, which compilers turn into a few vector comparisons.
+  for (; place + 16 <= size; place += 16) {
+    std::uint32_t found = 0;
+    for (std::size_t i = 0; i < 16; ++i) found |= static_cast<std::uint32_t>(v[place + i] == x);
+    if (found != 0) break;
+  }
+  while (place < size && v[place] != x) ++place;
   return place;
 }
 
@@ -28,16 +34,17 @@ std::uint32_t MaxMinSharing::add_link(Rate capacity) {
   std::uint32_t link;
   if (free_links_.empty()) {
     link = static_cast<std::uint32_t>(links_.size());
+    MOESIM_CHECK(link < LevelQueue::max_links, "more than {} links", link);
     links_.emplace_back();
     members_.emplace_back();
+    shares_.emplace_back();
   } else {
     link = free_links_.back();
     free_links_.pop_back();
   }
-  Link fresh;
-  fresh.capacity = fresh.level = capacity;
-  fresh.waits = links_[link].waits;  // a removed link may still wait in line
-  links_[link] = fresh;
+  links_[link] = Link{.capacity = capacity};
+  // A removed link may still wait in line.
+  shares_[link] = Share{.level = capacity, .waits = shares_[link].waits};
   return link;
 }
 
@@ -69,7 +76,6 @@ std::uint32_t MaxMinSharing::add_flow(std::span<const std::uint32_t> path, std::
     hops_[flows_[flow].first + i] = {path[i], static_cast<std::uint32_t>(flows.size())};
     flows.push_back(flow);
     link.count += weight;
-    link.review = true;
     if (!link.entered) entered_.push_back(path[i]);
     link.entered = true;
   }
@@ -79,16 +85,16 @@ std::uint32_t MaxMinSharing::add_flow(std::span<const std::uint32_t> path, std::
 void MaxMinSharing::remove_flow(std::uint32_t flow) {
   const std::uint32_t owner = owner_[flow], weight = flows_[flow].weight;
   MOESIM_CHECK(owner != nobody, "flow {} is removed before its rate was found", flow);
-  const auto rate = static_cast<std::uint64_t>(links_[owner].level);
-  links_[owner].review = true;  // its level will rise: better to give flows away than to have them taken one by one
+  const auto rate = static_cast<std::uint64_t>(shares_[owner].level);
+  links_[owner].lost = true;
   for (const Hop& hop : path(flow)) {
     Link& link = links_[hop.link];
     link.count -= weight;
     if (hop.link == owner) {
       link.owned -= weight;
     } else {
-      link.elsewhere -= rate * weight;
-      uncount_pair(owner, hop.link, weight);
+      shares_[hop.link].elsewhere -= rate * weight;
+      remove_pair(owner, hop.link, weight);
     }
     std::vector<std::uint32_t>& flows = members_[hop.link].flows;
     const std::uint32_t last = flows.back();
@@ -107,63 +113,115 @@ const MaxMinSharing::Changes& MaxMinSharing::solve() {
   changes_.flows.clear();
   ++solve_;
   for (const std::uint32_t link : entered_) {
-    Link& l = links_[link];
-    l.entered = false;
-    if (l.waits) continue;
-    l.waits = true;
+    if (shares_[link].waits) continue;
+    shares_[link].waits = true;
     // An equal share of all is the least that its new level can be.
-    waiting_.emplace_back(l.count > 0 ? std::min(l.level, l.capacity / l.count) : l.level, link);
-    std::push_heap(waiting_.begin(), waiting_.end(), std::greater<>());
+    waiting_.push(std::min(shares_[link].level, links_[link].capacity / links_[link].count), link);
   }
   entered_.clear();
-  while (!waiting_.empty()) {
-    std::pop_heap(waiting_.begin(), waiting_.end(), std::greater<>());
-    const std::uint32_t link = waiting_.back().second;
-    waiting_.pop_back();
-    look_at(link);
-  }
+  while (!waiting_.empty()) look_at(waiting_.pop());
   return changes_;
 }
 
 void MaxMinSharing::wait(std::uint32_t link) {
-  Link& l = links_[link];
-  if (l.waits) return;
-  l.waits = true;
-  waiting_.emplace_back(l.level, link);
-  std::push_heap(waiting_.begin(), waiting_.end(), std::greater<>());
+  if (shares_[link].waits) return;
+  shares_[link].waits = true;
+  waiting_.push(shares_[link].level, link);
 }
 
 void MaxMinSharing::look_at(std::uint32_t link) {
   Link& l = links_[link];
-  l.waits = false;
+  shares_[link].waits = false;
   ++work_;
   if (l.seen != solve_) {
     l.seen = solve_;
-    changes_.links.emplace_back(link, l.level);
+    changes_.links.emplace_back(link, shares_[link].level);
   }
-  if (l.review) return review(link);
-  const auto left = static_cast<Rate>(static_cast<std::uint64_t>(l.capacity) - l.elsewhere);
-  // If every flow owned elsewhere is slower by more units than there are flows, then none of them stops here: at any
-  // lower level at least one unit was left for each.
-  if (l.owned == 0) {
-    if (left >= l.count) return set_level(link, l.capacity);
-  } else {
-    const Rate level = left / l.owned;
-    if (level > l.top + l.count) return set_level(link, level);
+  if (l.entered) return give_and_take(link);
+  const Rate level = unchallenged_level(link);
+  if (l.lost) {
+    // Its level rises, perhaps past others: better to give them flows than to have them take one after another.
+    l.lost = false;
+    for (const std::uint32_t other : members_[link].onto.link)
+      if (shares_[other].level < level) return give_and_take(link);
   }
-  review(link);
+  if (level > 0)
+    set_level(link, level);
+  else
+    take(link);
 }
 
-/// The same with a look at every flow: finds the level from what the rest of each path allows, gives away the flows
-/// that another link holds below it and takes those that run above it.
-void MaxMinSharing::review(std::uint32_t link) {
-  Link& l = links_[link];
-  l.review = false;
+/// The level if every flow stops where it is owned; 0 where flows that are owned elsewhere might stop here instead.
+/// They do not where each of them is slower by more units than there are flows: then one unit more for each was left at
+/// every lower level.
+Rate MaxMinSharing::unchallenged_level(std::uint32_t link) const {
+  const Link& l = links_[link];
+  const auto left = static_cast<Rate>(static_cast<std::uint64_t>(l.capacity) - shares_[link].elsewhere);
+  if (l.owned == 0) return left >= l.count ? l.capacity : 0;
+  const Rate level = left / l.owned;
+  return level > shares_[link].top + l.count ? level : 0;
+}
+
+/// Sets the level with a look at the owners of all flows, and takes the flows that run above it.
+void MaxMinSharing::take(std::uint32_t link) {
+  const Link& l = links_[link];
+  const Partners& owners = members_[link].owners;
+  const std::size_t size = owners.link.size();
+  const auto left = static_cast<Rate>(static_cast<std::uint64_t>(l.capacity) - shares_[link].elsewhere);
+  // To take flows only raises the level, but for less than one unit a flow: owners below this floor keep theirs.
+  const Rate floor = l.owned > 0 ? left / l.owned - l.count : 0;
+  limit_.clear();
+  limit_weight_.clear();
+  Rate top = 0;
+  Rate elsewhere = static_cast<Rate>(shares_[link].elsewhere);
+  for (std::size_t i = 0; i < size; ++i) {
+    const Rate limit = shares_[owners.link[i]].level;
+    if (limit < floor) {
+      top = std::max(top, limit);
+    } else {
+      limit_.push_back(limit);
+      limit_weight_.push_back(owners.weight[i]);
+      elsewhere -= limit * owners.weight[i];
+    }
+  }
+  const std::size_t near = limit_.size();
+  limit_.push_back(unlimited);
+  limit_weight_.push_back(l.owned);
+  const Rate level = water_level(link, elsewhere);
+  std::int64_t taken = 0;
+  for (std::size_t i = 0; i < near; ++i) {
+    if (limit_[i] > level)
+      taken += limit_weight_[i];
+    else
+      top = std::max(top, limit_[i]);
+  }
+  set_level(link, level);
   under_review_ = link;
-  gather(link);
-  const Rate level = water_level(l);
-  MOESIM_CHECK(level > 0, "{} flows share {} x 2^-12 B/s of link {}", l.count, l.capacity, link);
   const std::vector<std::uint32_t>& flows = members_[link].flows;
+  for (std::size_t i = 0; taken > 0; ++i)
+    if (shares_[owner_[flows[i]]].level > level) {
+      taken -= flows_[flows[i]].weight;
+      hand_over(flows[i], link);
+    }
+  under_review_ = nobody;
+  shares_[link].top = top;
+}
+
+/// The same flow by flow: also gives away the flows that another link stops below the level, and finds owners for new
+/// flows.
+void MaxMinSharing::give_and_take(std::uint32_t link) {
+  links_[link].entered = false;
+  under_review_ = link;
+  const std::vector<std::uint32_t>& flows = members_[link].flows;
+  limit_.resize(flows.size());
+  limit_weight_.resize(flows.size());
+  for (std::size_t i = 0; i < flows.size(); ++i) {
+    std::uint32_t lowest = owner_[flows[i]];
+    if (lowest == link || lowest == nobody) lowest = lowest_other(flows[i], link);
+    limit_[i] = lowest == nobody ? unlimited : shares_[lowest].level;
+    limit_weight_[i] = flows_[flows[i]].weight;
+  }
+  const Rate level = water_level(link, 0);
   for (std::size_t i = 0; i < flows.size(); ++i) {
     const std::uint32_t owner = owner_[flows[i]];
     if (limit_[i] < level && (owner == link || owner == nobody)) hand_over(flows[i], lowest_other(flows[i], link));
@@ -178,65 +236,63 @@ void MaxMinSharing::review(std::uint32_t link) {
     else
       top = std::max(top, limit_[i]);
   }
-  l.top = top;
+  shares_[link].top = top;
   under_review_ = nobody;
 }
 
-/// What the rest of its path allows each flow of the link, and its weight.
-void MaxMinSharing::gather(std::uint32_t link) {
-  const std::vector<std::uint32_t>& flows = members_[link].flows;
-  limit_.resize(flows.size());
-  limit_weight_.resize(flows.size());
-  for (std::size_t i = 0; i < flows.size(); ++i) {
-    const std::uint32_t owner = owner_[flows[i]];
-    std::uint32_t lowest = owner;
-    if (owner == link || owner == nobody) lowest = lowest_other(flows[i], link);
-    limit_[i] = lowest == nobody ? unlimited : links_[lowest].level;
-    limit_weight_[i] = flows_[flows[i]].weight;
-  }
-}
-
+/// The level at which flows stop that the rest of their paths allows `limit_`, beside others that take `elsewhere`, by
 /// Newton's method on the concave sum of min(limit, level), from the left: flows below a level that is surely not too
 /// high stop elsewhere, and what they leave raises the level of the others.
-Rate MaxMinSharing::water_level(const Link& link) const {
-  const std::size_t flows = limit_.size();
+Rate MaxMinSharing::water_level(std::uint32_t link, Rate elsewhere) const {
+  const Link& l = links_[link];
+  const std::size_t size = limit_.size();
   // From wherever it starts, one step leads to the left of the solution, but for less than one unit a flow of ties and
   // the rounding of this first sum, which may be far above the capacity.
-  double sum = 0, others = 0;
-  for (std::size_t i = 0; i < flows; ++i) {
-    const bool stops = limit_[i] < link.level;
+  const Rate start = shares_[link].level;
+  double sum = static_cast<double>(elsewhere), others = 0;
+  for (std::size_t i = 0; i < size; ++i) {
+    const bool stops = limit_[i] < start;
     const auto weight = static_cast<double>(limit_weight_[i]);
     sum += stops ? static_cast<double>(limit_[i]) * weight : 0;
     others += stops ? 0 : weight;
   }
-  const double left = static_cast<double>(link.capacity) * (1 - 1e-9) - sum * (1 + 1e-9);
-  Rate level = left > 0 && others > 0 ? static_cast<Rate>(left / others) - link.count : 0;
+  const double left = static_cast<double>(l.capacity) * (1 - 1e-9) - sum * (1 + 1e-9);
+  Rate level = left > 0 && others > 0 ? static_cast<Rate>(left / others) - l.count : 0;
   for (std::int64_t before = -1;;) {
-    Rate below = 0;
+    Rate below = elsewhere;
     std::int64_t above = 0;
-    for (std::size_t i = 0; i < flows; ++i) {
+    for (std::size_t i = 0; i < size; ++i) {
       const bool stops = limit_[i] < level;
       below += stops ? limit_[i] * limit_weight_[i] : 0;
       above += stops ? 0 : limit_weight_[i];
     }
-    if (above == 0) return link.capacity;
-    level = (link.capacity - below) / above;
+    if (above == 0) return l.capacity;
+    level = (l.capacity - below) / above;
+    MOESIM_CHECK(level > 0, "{} flows share {} x 2^-12 B/s of link {}", l.count, l.capacity, link);
     if (above == before) return level;
     before = above;
   }
 }
 
 void MaxMinSharing::set_level(std::uint32_t link, Rate level) {
-  Link& l = links_[link];
-  if (level == l.level) return;
-  const auto rise = static_cast<std::uint64_t>(level - l.level);
-  l.level = level;
-  const Members& members = members_[link];
-  for (std::size_t i = 0; i < members.other.size(); ++i) {
-    Link& other = links_[members.other[i]];
-    other.elsewhere += rise * members.weight[i];
-    other.top = std::max(other.top, level);
-    wait(members.other[i]);
+  const Rate before = shares_[link].level;
+  if (level == before) return;
+  const auto rise = static_cast<std::uint64_t>(level - before);
+  shares_[link].level = level;
+  const Partners& onto = members_[link].onto;
+  const std::uint32_t* other = onto.link.data();
+  const std::uint32_t* weight = onto.weight.data();
+  Share* shares = shares_.data();
+  const std::size_t size = onto.link.size();
+  const Rate top = level > before ? level : 0;
+  for (std::size_t i = 0; i < size; ++i) {
+    Share& share = shares[other[i]];
+    share.elsewhere += rise * weight[i];
+    share.top = share.top > top ? share.top : top;
+    if (!share.waits) {
+      share.waits = true;
+      waiting_.push(share.level, other[i]);
+    }
   }
 }
 
@@ -246,24 +302,24 @@ void MaxMinSharing::hand_over(std::uint32_t flow, std::uint32_t to) {
     flows_[flow].seen = solve_;
     changes_.flows.emplace_back(flow, from);
   }
-  const Rate rate = links_[to].level, rate_before = from == nobody ? 0 : links_[from].level;
+  const Rate rate = shares_[to].level, rate_before = from == nobody ? 0 : shares_[from].level;
   owner_[flow] = to;
   for (const Hop& hop : path(flow)) {
-    Link& link = links_[hop.link];
-    if (hop.link == from)
-      link.owned -= weight;
+    const std::uint32_t link = hop.link;
+    if (link == from)
+      links_[link].owned -= weight;
     else
-      link.elsewhere -= static_cast<std::uint64_t>(rate_before) * weight;
-    if (hop.link == to) {
-      link.owned += weight;
+      shares_[link].elsewhere -= static_cast<std::uint64_t>(rate_before) * weight;
+    if (link == to) {
+      links_[link].owned += weight;
     } else {
-      link.elsewhere += static_cast<std::uint64_t>(rate) * weight;
-      link.top = std::max(link.top, rate);
-      count_pair(to, hop.link, weight);
+      shares_[link].elsewhere += static_cast<std::uint64_t>(rate) * weight;
+      shares_[link].top = std::max(shares_[link].top, rate);
+      add_pair(to, link, weight);
     }
-    if (from != nobody && hop.link != from) uncount_pair(from, hop.link, weight);
+    if (from != nobody && link != from) remove_pair(from, link, weight);
     // A new owner at the same level changes no rate, and so no level.
-    if (rate != rate_before && hop.link != under_review_) wait(hop.link);
+    if (rate != rate_before && link != under_review_) wait(link);
   }
 }
 
@@ -271,30 +327,46 @@ void MaxMinSharing::hand_over(std::uint32_t flow, std::uint32_t to) {
 std::uint32_t MaxMinSharing::lowest_other(std::uint32_t flow, std::uint32_t link) const {
   std::uint32_t lowest = nobody;
   for (const Hop& hop : path(flow))
-    if (hop.link != link && (lowest == nobody || links_[hop.link].level < links_[lowest].level)) lowest = hop.link;
+    if (hop.link != link && (lowest == nobody || shares_[hop.link].level < shares_[lowest].level)) lowest = hop.link;
   return lowest;
 }
 
-void MaxMinSharing::count_pair(std::uint32_t owner, std::uint32_t other, std::uint32_t weight) {
-  Members& members = members_[owner];
-  const std::size_t place = place_of(members.other, other);
-  if (place < members.other.size()) {
-    members.weight[place] += weight;
-  } else {
-    members.other.push_back(other);
-    members.weight.push_back(weight);
+/// `owner` has `weight` more flows over `other`.
+void MaxMinSharing::add_pair(std::uint32_t owner, std::uint32_t other, std::uint32_t weight) {
+  Partners& onto = members_[owner].onto;
+  Partners& owners = members_[other].owners;
+  const std::size_t place = place_of(onto.link, other);
+  if (place < onto.link.size()) {
+    onto.weight[place] += weight;
+    owners.weight[onto.back[place]] += weight;
+    return;
   }
+  const auto end = static_cast<std::uint32_t>(onto.link.size()),
+             owners_end = static_cast<std::uint32_t>(owners.link.size());
+  onto.link.push_back(other);
+  onto.weight.push_back(weight);
+  onto.back.push_back(owners_end);
+  owners.link.push_back(owner);
+  owners.weight.push_back(weight);
+  owners.back.push_back(end);
 }
 
-void MaxMinSharing::uncount_pair(std::uint32_t owner, std::uint32_t other, std::uint32_t weight) {
-  Members& members = members_[owner];
-  const std::size_t place = place_of(members.other, other);
-  members.weight[place] -= weight;
-  if (members.weight[place] > 0) return;
-  members.other[place] = members.other.back();
-  members.weight[place] = members.weight.back();
-  members.other.pop_back();
-  members.weight.pop_back();
+void MaxMinSharing::remove_pair(std::uint32_t owner, std::uint32_t other, std::uint32_t weight) {
+  Partners& onto = members_[owner].onto;
+  Partners& owners = members_[other].owners;
+  const std::size_t place = place_of(onto.link, other), back = onto.back[place];
+  onto.weight[place] -= weight;
+  owners.weight[back] -= weight;
+  if (onto.weight[place] > 0) return;
+  // The last partner of either moves to the place that is free.
+  members_[onto.link.back()].owners.back[onto.back.back()] = static_cast<std::uint32_t>(place);
+  members_[owners.link.back()].onto.back[owners.back.back()] = static_cast<std::uint32_t>(back);
+  for (const auto& [partners, free] : {std::pair{&onto, place}, std::pair{&owners, back}}) {
+    for (std::vector<std::uint32_t>* column : {&partners->link, &partners->weight, &partners->back}) {
+      (*column)[free] = column->back();
+      column->pop_back();
+    }
+  }
 }
 
 }  // namespace moesim

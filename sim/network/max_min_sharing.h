@@ -17,6 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include "network/level_queue.h"
+
 namespace moesim {
 
 /// Whole units of 2^-12 B/s: 64 bits hold up to 2 * 10^15 B/s.
@@ -47,11 +49,11 @@ class MaxMinSharing {
   const Changes& solve();
 
   // Right after `solve`.
-  Rate level(std::uint32_t link) const { return links_[link].level; }
+  Rate level(std::uint32_t link) const { return shares_[link].level; }
   std::uint32_t owner(std::uint32_t flow) const { return owner_[flow]; }
   /// Rate of all flows of the link together.
   Rate load(std::uint32_t link) const {
-    return static_cast<Rate>(links_[link].elsewhere) + links_[link].owned * links_[link].level;
+    return static_cast<Rate>(shares_[link].elsewhere) + links_[link].owned * shares_[link].level;
   }
 
   std::span<const std::uint32_t> flows_on(std::uint32_t link) const { return members_[link].flows; }
@@ -63,18 +65,28 @@ class MaxMinSharing {
   std::uint64_t work() const { return work_; }
 
  private:
-  struct alignas(64) Link {  // what a push touches, in one cache line
-    Rate capacity = 0, level = 0;
-    std::uint64_t elsewhere = 0;  // rate of the flows that other links own; modulo 2^64 on the way, right when solved
+  struct Link {
+    Rate capacity = 0;
     std::int64_t owned = 0, count = 0;  // flows owned here, all flows (weights)
-    Rate top = 0;                       // no flow owned elsewhere is faster; may be too high
     std::uint32_t seen = 0;             // the last `solve` that looked at it
-    bool waits = false, entered = false, review = false;
+    bool entered = false;               // has flows without an owner
+    bool lost = false;                  // flows that it owned have ended
+  };
+  struct alignas(32) Share {  // apart from the rest, since a change of one level goes through many of them
+    Rate level = 0;
+    std::uint64_t elsewhere = 0;  // rate of the flows that other links own; modulo 2^64 until all is solved
+    Rate top = 0;                 // no flow owned elsewhere is faster; may be too high
+    bool waits = false;
+  };
+  /// Links that share flows with one link, in any order.
+  struct Partners {
+    std::vector<std::uint32_t> link, weight;  // and how many flows (weights)
+    std::vector<std::uint32_t> back;          // place of this link among the partners of that one
   };
   struct Members {
     std::vector<std::uint32_t> flows;  // all that cross the link
-    // The other links of the flows that it owns, and how many (weights) of them each has.
-    std::vector<std::uint32_t> other, weight;
+    Partners onto;                     // other links of the flows that it owns
+    Partners owners;                   // of the flows that it does not own
   };
   struct Flow {
     std::uint32_t first = 0, hops = 0, weight = 0, seen = 0;
@@ -85,27 +97,29 @@ class MaxMinSharing {
 
   void wait(std::uint32_t link);
   void look_at(std::uint32_t link);
-  void review(std::uint32_t link);
-  void gather(std::uint32_t link);
-  Rate water_level(const Link& link) const;
+  Rate unchallenged_level(std::uint32_t link) const;
+  void take(std::uint32_t link);
+  void give_and_take(std::uint32_t link);
+  Rate water_level(std::uint32_t link, Rate elsewhere) const;
   void set_level(std::uint32_t link, Rate level);
   void hand_over(std::uint32_t flow, std::uint32_t to);
   std::uint32_t lowest_other(std::uint32_t flow, std::uint32_t link) const;
-  void count_pair(std::uint32_t owner, std::uint32_t other, std::uint32_t weight);
-  void uncount_pair(std::uint32_t owner, std::uint32_t other, std::uint32_t weight);
+  void add_pair(std::uint32_t owner, std::uint32_t other, std::uint32_t weight);
+  void remove_pair(std::uint32_t owner, std::uint32_t other, std::uint32_t weight);
   std::span<Hop> path(std::uint32_t flow) { return {hops_.data() + flows_[flow].first, flows_[flow].hops}; }
   std::span<const Hop> path(std::uint32_t flow) const { return {hops_.data() + flows_[flow].first, flows_[flow].hops}; }
 
   std::vector<Link> links_;
+  std::vector<Share> shares_;
   std::vector<Members> members_;
   std::vector<std::uint32_t> free_links_;
   std::vector<Flow> flows_;
   std::vector<std::uint32_t> owner_;
   std::vector<Hop> hops_;
-  std::vector<std::vector<std::uint32_t>> free_flows_;   // by length of path
-  std::vector<std::uint32_t> entered_;                   // links with a new flow, not yet waiting
-  std::vector<std::pair<Rate, std::uint32_t>> waiting_;  // heap, the lowest level first
-  std::vector<Rate> limit_, limit_weight_;               // of `review`: what the rest of its path allows a flow
+  std::vector<std::vector<std::uint32_t>> free_flows_;  // by length of path
+  std::vector<std::uint32_t> entered_;                  // links with a new flow
+  LevelQueue waiting_;
+  std::vector<Rate> limit_, limit_weight_;  // of a link under review: what the rest of a path allows, how many flows
   std::uint32_t under_review_ = nobody;
   std::uint32_t solve_ = 0;
   std::uint64_t work_ = 0;

@@ -89,6 +89,17 @@ std::string experts_text(const std::vector<ExpertLayerSummary>& layers) {
                      expert / n, rank / n, distinct / n, time_text(wait * 1e-3));
 }
 
+/// The busiest, and the busiest of another kind. `links` are in that order.
+std::string busiest_links_text(const std::vector<LinkUse>& links) {
+  const auto text = [](const LinkUse& use) {
+    return fmt::format("{} -> {} ({}) {} of the line rate in the mean, {} at peak", use.from, use.to, use.kind,
+                       percent(use.utilization), percent(use.peak));
+  };
+  const auto other =
+      std::find_if(links.begin(), links.end(), [&](const LinkUse& use) { return use.kind != links.front().kind; });
+  return text(links.front()) + (other == links.end() ? "" : ", " + text(*other));
+}
+
 }  // namespace
 
 std::string benchmark_block(const RunResult& result) {
@@ -158,15 +169,7 @@ std::string own_lines(const RunResult& result) {
     }
     lines += own_row("network", joined(links));
   }
-  if (!result.links.empty()) {
-    std::vector<std::string> links;
-    for (std::size_t i = 0; i < std::min<std::size_t>(result.links.size(), 2); ++i) {
-      const LinkUse& use = result.links[i];
-      links.push_back(fmt::format("{} -> {} ({}) {} of the line rate in the mean, {} at peak", use.from, use.to,
-                                  use.kind, percent(use.utilization), percent(use.peak)));
-    }
-    lines += own_row("busiest link", joined(links));
-  }
+  if (!result.links.empty()) lines += own_row("busiest link", busiest_links_text(result.links));
   if (result.cost_usd_per_million_output_tokens && result.gpu_hour_usd) {
     lines += own_row("cost", fmt::format("{:.3f} USD per million output tokens at {} USD per GPU and hour",
                                          *result.cost_usd_per_million_output_tokens, *result.gpu_hour_usd));

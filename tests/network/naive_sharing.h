@@ -6,16 +6,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/units.h"
+#include "network/sharing_cases.h"
 
 namespace moesim {
-
-struct PlannedFlow {
-  std::int64_t start = 0;  ///< ps
-  std::vector<std::uint32_t> links;
-  std::int64_t bytes = 0;
-  std::uint32_t count = 1;
-};
 
 /// Rates in 2^-12 B/s. All rise together; the links that cannot give one more unit to each of their rising flows stop
 /// them, all such links at once.

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/random.h"
+#include "routing/router.h"
 
 namespace moesim {
 namespace {
@@ -104,6 +105,45 @@ TEST(ExpertLoads, TokensReachDistinctRanksAndNodesOnceEach) {
   EXPECT_EQ(exchange.rows, (std::vector<std::int64_t>{3, 1, 3, 2}));
   EXPECT_EQ(exchange.pair_rows, (Counts{2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 3, 2}));
   EXPECT_EQ(out[2].local_tokens, 2);
+  // The first token is of source 0, the others of source 3.
+  EXPECT_EQ(exchange.pair_rank_copies, (Counts{1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 1}));
+  EXPECT_EQ(exchange.pair_node_copies, (Counts{1, 0, 0, 0, 0, 0, 1, 2}));
+}
+
+// DeepSeek-V3's gate keeps the best 4 of 8 groups: with a group a node no token reaches more than 4 of 8 nodes, and
+// with independent scores the expected numbers for N nodes are 1.97, 3.12, 3.96 and 5.73 (200,000 tokens, +- 0.01).
+TEST(ExpertLoads, GroupLimitedGatesBoundTheNodesOfAToken) {
+  MoeSpec moe;
+  moe.experts = 256;
+  moe.top_k = 8;
+  moe.groups = 8;
+  moe.top_groups = 4;
+  moe.group_score_experts = 2;
+  moe.sigmoid_scores = true;
+  RoutingSpec routing;
+  routing.popularity.kind = PopularityKind::uniform;
+  const Router router(moe, 1, routing, 1);
+  const std::int64_t tokens = 400;
+  std::vector<std::uint16_t> ids(static_cast<std::size_t>(16 * tokens) * 8);
+  router.draw_tokens(0, 1, 16 * tokens, ids);
+  for (const auto& [nodes, expected] : {std::pair{2, 1.97}, std::pair{4, 3.12}, std::pair{8, 3.96}, {16, 5.73}}) {
+    std::vector<std::uint32_t> node_of_rank;
+    for (int r = 0; r < 16; ++r) node_of_rank.push_back(static_cast<std::uint32_t>(r * nodes / 16));
+    const ExpertLoads loads(linear_placement(256, 16, 0), node_of_rank);
+    ExchangeCounts exchange = loads.exchange_counts();
+    exchange.tokens.assign(16, tokens);
+    std::vector<ExpertLoad> out(16);
+    loads.from_tokens(ids, 8, out, exchange);
+    const auto n = static_cast<std::size_t>(nodes);
+    for (std::size_t s = 0; s < 16; ++s) {
+      const auto first = exchange.pair_node_copies.begin() + static_cast<std::ptrdiff_t>(s * n);
+      const auto copies = std::accumulate(first, first + static_cast<std::ptrdiff_t>(n), std::uint32_t{0});
+      if (nodes == 8) EXPECT_LE(copies, 4 * tokens);
+      EXPECT_NEAR(copies / static_cast<double>(tokens), expected, 0.15);
+    }
+    const auto all = std::accumulate(exchange.pair_node_copies.begin(), exchange.pair_node_copies.end(), 0U);
+    EXPECT_NEAR(all / (16.0 * static_cast<double>(tokens)), expected, 0.03) << nodes << " nodes";
+  }
 }
 
 TEST(ExpertLoads, UniformTokensReachTheExpectedNumberOfNodes) {

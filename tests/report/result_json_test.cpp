@@ -125,5 +125,40 @@ TEST(ChromeTrace, GivesEveryGpuALaneForComputingAndOneForCommunicating) {
   EXPECT_TRUE(ordered_json::accept(text));
 }
 
+TEST(ChromeTrace, LinksHaveAProcessBehindTheReplicas) {
+  TraceEvent bar;
+  bar.replica = 1;
+  bar.name = "attention L0";
+  TraceEvent link;
+  link.name = "gpu3->nvswitch0";
+  link.start = at_ms(5);
+  link.link_bytes_per_second = 123.4e9;
+  const TraceEvent events[] = {bar, link};
+  const std::string text = chrome_trace(events);
+  EXPECT_TRUE(ordered_json::accept(text));
+  EXPECT_NE(text.find(R"({"ph":"M","name":"process_name","pid":2,"tid":0,"args":{"name":"network"}})"),
+            std::string::npos);
+  EXPECT_NE(
+      text.find(R"({"ph":"C","name":"link gpu3->nvswitch0 GB/s","pid":2,"tid":0,"ts":5000,"args":{"GB/s":123.4}})"),
+      std::string::npos);
+  EXPECT_EQ(text.find("replica 0"), std::string::npos);
+}
+
+TEST(ResultJson, ListsLinksAndHowManyItLeavesOut) {
+  RunResult result = sample_result();
+  EXPECT_FALSE(ordered_json::parse(result_json(result)).contains("network_links"));
+  result.links = {{"gpu3", "nvswitch0", "scale_up", 1e9, 0.25, 0.5}};
+  result.links_left_out = 7;
+  const ordered_json json = ordered_json::parse(result_json(result))["network_links"];
+  EXPECT_EQ(json["left_out"], 7);
+  const ordered_json expected = {{{"from", "gpu3"},
+                                  {"to", "nvswitch0"},
+                                  {"link_class", "scale_up"},
+                                  {"bytes", 1000000000},
+                                  {"utilization", 0.25},
+                                  {"peak", 0.5}}};
+  EXPECT_EQ(json["links"], expected);
+}
+
 }  // namespace
 }  // namespace moesim

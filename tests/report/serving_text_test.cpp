@@ -76,6 +76,20 @@ TEST(OwnLines, SayWhereTheTimeGoesLargestFirst) {
             "note            uses the first 8 of 16 GPUs\n");
 }
 
+TEST(OwnLines, NameTheBusiestLinkAndThatOfAnotherKind) {
+  RunResult result = sample_result();
+  result.links = {{"leaf5", "nic5", "nic", 1e9, 0.25, 0.5},
+                  {"nic5", "leaf5", "nic", 1e9, 0.2, 0.5},
+                  {"gpu3", "nvswitch0", "scale_up", 1e9, 0.125, 0.375}};
+  EXPECT_NE(
+      own_lines(result).find("\nbusiest link    leaf5 -> nic5 (nic) 25.0 % of the line rate in the mean, 50.0 % at "
+                             "peak, gpu3 -> nvswitch0 (scale_up) 12.5 % of the line rate in the mean, 37.5 % at "
+                             "peak\n"),
+      std::string::npos);
+  result.links.resize(2);
+  EXPECT_NE(own_lines(result).find("50.0 % at peak\n"), std::string::npos);
+}
+
 TEST(WhatBinds, NamesTheLoadBeforeTheLargestPart) {
   RunResult result = sample_result();
   result.breakdown[TimePart::idle] = Duration::seconds(60);  // of 120
