@@ -15,8 +15,7 @@ namespace options = boost::program_options;
 namespace {
 
 /// What contract.md names and nothing has built yet.
-constexpr std::string_view future_commands[] = {"sweep",   "merge", "plan",   "explain",
-                                                "predict", "fit",   "import", "report"};
+constexpr std::string_view future_commands[] = {"sweep", "merge", "plan", "explain", "predict", "fit", "report"};
 
 std::vector<std::string> words_of(std::string_view text) {
   std::vector<std::string> words;
@@ -69,7 +68,10 @@ std::string positional_problem(const Command& command, const std::vector<std::st
     std::size_t taken = 0;
     while (at < given.size() && taken < row.most) {
       if (given[at].empty()) return fmt::format("{}: {} is an empty word", command.name, row.name);
-      const std::vector<std::string> choices = words_of(row.choices);
+      const std::vector<std::string> choices = words_of(row.choices), later = words_of(row.not_built);
+      if (std::find(later.begin(), later.end(), given[at]) != later.end()) {
+        return fmt::format("{}: {} is not built yet", command.name, given[at]);
+      }
       if (!choices.empty() && std::find(choices.begin(), choices.end(), given[at]) == choices.end()) {
         std::string list;
         for (const std::string& choice : choices) list.append(list.empty() ? "" : ", ").append(choice);
@@ -88,7 +90,8 @@ std::string positional_problem(const Command& command, const std::vector<std::st
 }  // namespace
 
 std::vector<const Command*> commands() {
-  return {&run_command(), &compare_command(), &describe_command(), &validate_command(), &completion_command()};
+  return {&run_command(),    &compare_command(),  &describe_command(),
+          &import_command(), &validate_command(), &completion_command()};
 }
 
 std::variant<Arguments, std::string> parse_arguments(const Command& command, std::span<const std::string> words) {

@@ -31,6 +31,7 @@ struct PositionalRow {
   std::string_view choices = {};  ///< blank-separated; empty: anything
   Completion completion = Completion::file;
   std::size_t fewest = 1, most = 1;
+  std::string_view not_built = {};  ///< blank-separated; further choices that answer so and do not show in --help
 };
 
 /// What the user typed, checked against the tables.
@@ -62,6 +63,7 @@ struct Command {
 const Command& run_command();
 const Command& compare_command();
 const Command& describe_command();
+const Command& import_command();
 const Command& validate_command();
 const Command& completion_command();
 /// In the order in which help lists them.

@@ -15,6 +15,7 @@
 #include "config/read_model.h"
 #include "config/read_trace.h"
 #include "config/scenario.h"
+#include "report/cluster_svg.h"
 #include "report/describe_model.h"
 #include "report/describe_run.h"
 #include "report/output_file.h"
@@ -38,10 +39,10 @@ constexpr OptionRow rows[] = {
      .value = "FILE",
      .meaning = "cluster: write the graph as GraphML",
      .completion = Completion::file},
+    {.name = "svg", .value = "FILE", .meaning = "cluster: draw it", .completion = Completion::file},
     {.name = "set", .value = "POINTER=VALUE", .meaning = "scenario: set a field", .repeated = true},
     {.name = "format", .value = "NAME", .meaning = "trace: mooncake, azure, burstgpt, jsonl or csv"},
     {.name = "time-unit", .value = "UNIT", .meaning = "trace: s, ms, us or ns"},
-    {.name = "svg", .value = "FILE", .meaning = "a drawing", .not_built = true},
 };
 
 /// A file as given, from the product's root, or by the name of a shipped one.
@@ -68,13 +69,15 @@ int describe_gpu(const Arguments& arguments, const std::string& name) {
 
 /// Only after every file is written is something printed.
 std::string write_graphs(const Arguments& arguments, const Topology& topology) {
-  for (const char* format : {"dot", "graphml"}) {
+  for (const std::string_view format : {"dot", "graphml", "svg"}) {
     if (!arguments.has(format)) continue;
     std::ostringstream text;
-    if (std::string_view(format) == "dot") {
+    if (format == "dot") {
       topology.write_dot(text);
-    } else {
+    } else if (format == "graphml") {
       topology.write_graphml(text);
+    } else {
+      text << cluster_svg(topology);
     }
     if (std::string problem = write_file_atomically(arguments.value(format), text.str()); !problem.empty()) {
       return problem;
@@ -149,7 +152,7 @@ int describe_trace(const Arguments& arguments, const std::string& name) {
 
 /// The kind to which an option belongs; empty: any.
 std::string_view kind_of(std::string_view option) {
-  if (option == "nodes" || option == "dot" || option == "graphml") return "cluster";
+  if (option == "nodes" || option == "dot" || option == "graphml" || option == "svg") return "cluster";
   if (option == "set") return "scenario";
   if (option == "format" || option == "time-unit") return "trace";
   return {};

@@ -14,6 +14,8 @@
 #include <numeric>
 #include <system_error>
 
+#include "config/text_file.h"
+
 namespace moesim {
 
 namespace {
@@ -38,7 +40,6 @@ namespace {
 using nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
-constexpr std::size_t largest_file = std::size_t{256} << 20;
 constexpr std::size_t deepest_nesting = 200;
 
 std::string joined(std::span<const std::string> words) {
@@ -280,31 +281,6 @@ class DocumentBuilder : public nlohmann::json_sax<ordered_json> {
   std::vector<std::string> keys_;
 };
 
-std::string read_text(const fs::path& path) {
-  if (is_standard_input(path)) return standard_input();
-  const std::string file = path.string();
-  std::error_code ignored;
-  const fs::file_status status = fs::status(path, ignored);
-  if (status.type() == fs::file_type::not_found || status.type() == fs::file_type::none) {
-    throw ConfigError(InputProblem::missing_file, fmt::format("{}: no such file", file));
-  }
-  if (fs::is_directory(status)) {
-    throw ConfigError(InputProblem::bad_data, fmt::format("{}: is a folder; expected a JSON file", file));
-  }
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw ConfigError(InputProblem::missing_file, fmt::format("{}: cannot be opened for reading", file));
-  std::string text;
-  std::vector<char> piece(std::size_t{1} << 20);
-  while (in) {
-    in.read(piece.data(), static_cast<std::streamsize>(piece.size()));
-    text.append(piece.data(), static_cast<std::size_t>(in.gcount()));
-    if (text.size() > largest_file) {
-      throw ConfigError(InputProblem::bad_data, fmt::format("{}: larger than {} MiB", file, largest_file >> 20));
-    }
-  }
-  return text;
-}
-
 /// Python writes NaN and Infinity bare, which is not JSON. They become strings, so that a file that has one where
 /// nobody looks can be read (the `time_step_limit` of Hugging Face configs) and a number that is read still fails.
 std::string with_quoted_non_finite(const std::string& text) {
@@ -543,8 +519,8 @@ const std::string& standard_input() {
     while (std::cin) {
       std::cin.read(piece.data(), static_cast<std::streamsize>(piece.size()));
       all.append(piece.data(), static_cast<std::size_t>(std::cin.gcount()));
-      if (all.size() > largest_file) {
-        throw ConfigError(InputProblem::bad_data, fmt::format("stdin: larger than {} MiB", largest_file >> 20));
+      if (all.size() > largest_text_file) {
+        throw ConfigError(InputProblem::bad_data, fmt::format("stdin: larger than {} MiB", largest_text_file >> 20));
       }
     }
     return all;
@@ -558,7 +534,7 @@ std::string input_name(const fs::path& path) {
 
 ordered_json parse_json_file(const fs::path& path) {
   const std::string file = input_name(path);
-  const std::string text = read_text(path);
+  const std::string text = read_text(path, "a JSON file");
   if (text.find_first_not_of(" \t\r\n") == std::string::npos) {
     throw ConfigError(InputProblem::bad_data, fmt::format("{}: is empty; expected a JSON object", file));
   }

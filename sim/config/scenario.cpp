@@ -438,7 +438,7 @@ void check_plan(Reading& reading) {
   const Scenario& scenario = reading.scenario;
   const EngineSpec& engine = scenario.engine;
   const ParallelPlan& plan = engine.plan;
-  const std::int64_t gpus = std::int64_t{scenario.cluster.nodes} * scenario.cluster.gpus_per_node;
+  const std::int64_t gpus = gpu_count(scenario.cluster);
   const std::int64_t needed = std::int64_t{plan.tp} * plan.pp * plan.dp * engine.replicas;
   if (needed > gpus) {
     const std::int64_t nodes = (needed + scenario.cluster.gpus_per_node - 1) / scenario.cluster.gpus_per_node;

@@ -1,11 +1,12 @@
 #pragma once
-// A cluster in compact tiers, as topologies/cluster/*.json gives it; `Topology` expands it into a graph.
+// A cluster as topologies/cluster/*.json gives it: compact tiers, which `Topology` expands, or a graph.
 
 #include <cstdint>
 #include <optional>
 #include <string>
 
 #include "core/units.h"
+#include "network/cluster_graph.h"
 
 namespace moesim {
 
@@ -17,11 +18,9 @@ enum class ScaleUpKind { switched, mesh, pcie };
 /// leaf-spine (all NICs of a node on one leaf).
 enum class FabricKind { none, rail_fat_tree, leaf_spine };
 
-struct LinkClass {
-  BytesPerSecond bandwidth;  ///< line rate of one direction
-  double efficiency = 1;     ///< reachable share of it, measured
-  Duration latency;          ///< of one traversal
-};
+/// Which of several equal paths bytes take: all alike (`split`, packets sprayed over them), or one chosen by a hash of
+/// source, destination and flow (ECMP), whose collisions then cost.
+enum class Multipath { split, hash };
 
 struct ClusterSpec {
   std::string name;
@@ -47,7 +46,20 @@ struct ClusterSpec {
   std::int32_t leaf_ports = 0;  ///< NIC ports (GPU ports, where a GPU has several NICs) on one leaf switch
   double oversubscription = 1;  ///< downlink to uplink bandwidth of a leaf
   Duration switch_hop;          ///< latency of a link between a leaf and the spine
+  std::int32_t spines = 1;      ///< that share the uplinks of each leaf
+  Multipath multipath = Multipath::split;
+  /// The cluster as its file draws it. The tiers above then only sum it up: nodes, GPUs of the largest node and domain,
+  /// rates of the first links of each kind.
+  std::optional<ClusterGraph> graph;
   double node_power_watts = 0;
 };
+
+/// Sets the tiers of a cluster with a graph to what the graph has.
+void sum_up_graph(ClusterSpec& cluster);
+
+/// GPUs of the cluster.
+inline std::int64_t gpu_count(const ClusterSpec& cluster) {
+  return cluster.graph ? cluster.graph->gpus() : std::int64_t{cluster.nodes} * cluster.gpus_per_node;
+}
 
 }  // namespace moesim

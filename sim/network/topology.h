@@ -11,32 +11,15 @@
 #include <vector>
 
 #include "core/ids.h"
+#include "network/cluster_graph.h"
 #include "network/cluster_spec.h"
 
 namespace moesim {
 
-enum class VertexKind { gpu, nvswitch, pcie_switch, host, nic, leaf, spine };
-enum class LinkKind { scale_up, pcie, nic, fabric };
-/// Number of LinkKind enumerators: totals are arrays indexed by kind of link.
-inline constexpr std::size_t kLinkKinds = static_cast<std::size_t>(LinkKind::fabric) + 1;
-std::string_view name(VertexKind kind);
-std::string_view name(LinkKind kind);
-
-struct Vertex {
-  std::string name;  ///< gpu0, nvswitch0, pcie_switch0, cpu0, nic0, leaf0, spine
-  VertexKind kind = VertexKind::gpu;
-};
-
-/// One direction of a cable or bus. Links 2 i and 2 i + 1 are the two directions of one.
-struct Link {
-  std::uint32_t from = 0, to = 0;  ///< vertex indices
-  LinkKind kind = LinkKind::scale_up;
-  LinkClass rate;
-};
-
-/// Simplifications: the switches of one scale-up domain are one vertex, and so are all spines, each link to it being
-/// the sum of the parallel cables (ignores collisions of equal-cost paths). NICs that serve one GPU are one vertex and
-/// share its bytes evenly.
+/// Simplifications of tiers: the switches of one scale-up domain are one vertex. Under `Multipath::split` all spines
+/// are one vertex, too, each link to it being the sum of the parallel cables, which is what spraying packets over them
+/// gives. NICs that serve one GPU are one vertex and share its bytes evenly. A cluster that its file draws
+/// (`ClusterSpec::graph`) is taken as it is drawn.
 class Topology {
  public:
   /// The cluster has passed `read_cluster`: a domain that ends inside a node divides it, and so on.
@@ -56,19 +39,40 @@ class Topology {
   std::span<const Link> links() const;
 
   /// Links from a to b, fewest hops first, then least sum of 1 / (bandwidth x efficiency), then lowest links. Within a
-  /// domain or a node they stay inside it; else they go through the NIC that serves `a`, that NIC's leaf (and the
-  /// spine, when the NIC of `b` is on another leaf) and the NIC that serves `b`. No path passes through a third GPU.
-  /// Empty for a == b. Valid as long as the topology. Up to 1024 GPUs all paths are made with the topology; above,
-  /// those of one source are made at its first use, so that one thread at a time may ask.
+  /// domain or a node they stay inside it; else they go through the NIC that serves `a`, that NIC's leaf (and a spine,
+  /// when the NIC of `b` is on another leaf) and the NIC that serves `b`. No path passes through a third GPU, unless a
+  /// drawn graph has no other. Under `Multipath::hash` the path of flow 0.
+  /// Empty for a == b. Valid as long as the topology. Up to 1024 GPUs all these paths are made with the topology;
+  /// above, those of one source are made at its first use, so that one thread at a time may ask.
   std::span<const LinkId> path(GpuId a, GpuId b) const;
 
+  /// The path of one flow between the two, by `ClusterSpec::multipath`. `split`: path(a, b). `hash`: that of the equal
+  /// paths (`paths`) which a hash of (a, b, flow) chooses, each equally likely; other numbers of the GPUs give another
+  /// choice of the same distribution. Valid as long as the topology; one thread at a time may ask.
+  std::span<const LinkId> path(GpuId a, GpuId b, std::uint64_t flow) const;
+
+  /// All equal paths from a to b, at most 64: over each spine, or, in a drawn graph, of equal hops and bandwidths.
+  std::vector<std::vector<LinkId>> paths(GpuId a, GpuId b) const;
+
+  /// The GPU that sends for `a` to `b` where bytes stay on rails: it shares a node and a scale-up domain with `a`, and
+  /// its NIC is on the rail of `b` (NCCL's PXN, DeepEP's forwarding over NVLink) [nccl]. A rail is the NIC's place in
+  /// its node in a rail_fat_tree, the NIC's leaf in a drawn graph. `a` itself where both are on one rail, in one node
+  /// or one domain, or where there is no such GPU (leaf_spine, no scale-up links). Of several the one in the place that
+  /// `b` has among the GPUs of its rail and node.
+  GpuId rail_proxy(GpuId a, GpuId b) const;
+
+  /// path(a, p) and then path(p, b, flow) for p = rail_proxy(a, b): NVLink from a to p, p's NIC, the leaf of the rail,
+  /// b's NIC. On one rail it is path(a, b, flow). Which of the two to take is the caller's choice. Valid as long as the
+  /// topology; one thread at a time may ask.
+  std::span<const LinkId> rail_path(GpuId a, GpuId b, std::uint64_t flow = 0) const;
+
   /// Maximum flow from the GPUs of the first half of the nodes (of the GPUs, in one node) to the others, one way, line
-  /// rate times efficiency, over the links that paths between the halves use. The tiers being symmetric, this is the
-  /// bisection of a cluster whose leaves are full. 0 for one GPU.
+  /// rate times efficiency, over the links that all equal paths between the halves use. The tiers being symmetric, this
+  /// is the bisection of a cluster whose leaves are full. 0 for one GPU.
   BytesPerSecond bisection_bandwidth() const;
 
-  /// Graph exports: vertex `name,kind`, edge `gbps` (line rate, GB/s one way) and `lat_us`. Both directions are
-  /// written.
+  /// Graph exports: vertex `name,kind`, edge `gbps` (line rate, GB/s one way) and `lat_us`; GraphML has `node`,
+  /// `efficiency` and `link_kind`, too. Both directions are written.
   void write_dot(std::ostream& out) const;
   void write_graphml(std::ostream& out) const;
 

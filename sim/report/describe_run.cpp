@@ -208,7 +208,7 @@ std::string scenario_text(const Scenario& scenario) {
   text += row("model", scenario.model.name);
   text += row("hardware", fmt::format("{} node{} of {}: {} x {}", scenario.cluster.nodes,
                                       scenario.cluster.nodes == 1 ? "" : "s", scenario.cluster.name,
-                                      scenario.cluster.nodes * scenario.cluster.gpus_per_node, scenario.gpu.id));
+                                      gpu_count(scenario.cluster), scenario.gpu.id));
   text += row("engine", fmt::format("{}, {} replica{} of {}", name(engine.preset), engine.replicas,
                                     engine.replicas == 1 ? "" : "s", plan_text(plan)));
   if (scenario.model.is_moe()) {
@@ -261,7 +261,7 @@ std::string scenario_json(const Scenario& scenario) {
                     {"model", scenario.model.name},
                     {"cluster", scenario.cluster.name},
                     {"gpu", scenario.gpu.id},
-                    {"gpus_of_cluster", scenario.cluster.nodes * scenario.cluster.gpus_per_node},
+                    {"gpus_of_cluster", gpu_count(scenario.cluster)},
                     {"gpus_used", plan.world() * engine.replicas},
                     {"seed", scenario.seed}};
   json["plan"] = {{"replicas", engine.replicas},

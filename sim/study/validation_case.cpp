@@ -336,7 +336,7 @@ std::variant<ValidationCase, SkipReason> validation_case(const ServingRow& row, 
   run.cluster = sources.cluster(*run.gpu, *row.gpus);
   if (!run.cluster) return SkipReason::no_standard_node;
   const std::int32_t domain = run.cluster->scale_up_domain;
-  const std::int32_t gpus = run.cluster->nodes * run.cluster->gpus_per_node;
+  const std::int64_t gpus = gpu_count(*run.cluster);
   if (run.cluster->nodes > 1 && gpus > domain && run.cluster->fabric == FabricKind::none) {
     return SkipReason::no_network_between_nodes;
   }
