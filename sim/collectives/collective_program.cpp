@@ -143,7 +143,9 @@ class Builder {
 
   void send(GpuId from, GpuId to, Bytes bytes) {
     if (from == to || bytes.value == 0) return;
-    const std::span<const LinkId> path = topology_.path(from, to);
+    const std::uint64_t flow = program_.transfers().size();
+    const std::span<const LinkId> path =
+        call_.forwarding == Forwarding::rails ? topology_.rail_path(from, to, flow) : topology_.path(from, to, flow);
     program_.add(from, to, path, bytes, port(from, path, Side::out), port(to, path, Side::in));
   }
 
@@ -481,6 +483,16 @@ std::string_view name(Protocol protocol) {
       return "bulk";
   }
   fail_invariant(__FILE__, __LINE__, "unknown protocol");
+}
+
+std::string_view name(Forwarding forwarding) {
+  switch (forwarding) {
+    case Forwarding::rails:
+      return "rails";
+    case Forwarding::none:
+      return "none";
+  }
+  fail_invariant(__FILE__, __LINE__, "unknown forwarding");
 }
 
 std::string algorithm_problem(const Topology& topology, const CollectiveProfile& profile, const GpuGroup& group,

@@ -43,11 +43,17 @@ std::string_view name(Algorithm algorithm);
 enum class Protocol { low_latency, bulk };
 std::string_view name(Protocol protocol);
 
+/// Where two GPUs of different nodes are on different rails: over NVLink to the GPU of the own node on the other's rail
+/// and through its NIC, as NCCL does from 2.12 on (PXN), or through the own NIC and the spine.
+enum class Forwarding { rails, none };
+std::string_view name(Forwarding forwarding);
+
 struct CollectiveCall {
   Collective kind = Collective::all_reduce;
   Algorithm algorithm = Algorithm::ring;
   Protocol protocol = Protocol::bulk;
   Bytes bytes;
+  Forwarding forwarding = Forwarding::rails;
 };
 
 /// Why the group cannot run the algorithm, in a few words; empty when it can.

@@ -84,8 +84,9 @@ TransferProgram ExchangePrograms::exchanged(const RoutedTraffic& traffic, const 
       const std::size_t from = leg.way == Way::forward ? s : d, to = leg.way == Way::forward ? d : s;
       const bool within = nodes_.node_of_rank[s] == nodes_.node_of_rank[d];
       const std::vector<Ports>& ports = within ? scale_up : network;
-      program.add(group_[from], group_[to], topology_.path(group_[from], group_[to]), bytes, ports[from].out,
-                  ports[to].in);
+      const std::span<const LinkId> path =
+          topology_.path(group_[from], group_[to], static_cast<std::uint64_t>(program.transfers().size()));
+      program.add(group_[from], group_[to], path, bytes, ports[from].out, ports[to].in);
     }
   }
   program.set_latency(0, std::max(Duration(), leg.time - Duration::from_seconds(port_seconds(program))));

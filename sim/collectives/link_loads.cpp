@@ -40,6 +40,10 @@ void LinkLoads::add(GpuId a, GpuId b, double amount) {
   for (const LinkId link : topology_->path(a, b)) bytes_[link.value] += amount;
 }
 
+void LinkLoads::add_on_rails(GpuId a, GpuId b, double amount) {
+  for (const LinkId link : topology_->rail_path(a, b)) bytes_[link.value] += amount;
+}
+
 double LinkLoads::seconds_per_byte(const LinkShares& shares) const {
   double busiest = 0;
   const std::span<const Link> links = topology_->links();
@@ -109,7 +113,7 @@ LinkLoads all_to_all_loads(const Topology& topology, const GroupNodes& nodes) {
   for (const auto& from : nodes.gpus) {
     for (const auto& to : nodes.gpus) {
       for (const GpuId a : from) {
-        for (const GpuId b : to) loads.add(a, b, 1 / ranks);
+        for (const GpuId b : to) loads.add_on_rails(a, b, 1 / ranks);
       }
     }
   }

@@ -34,6 +34,8 @@ class LinkLoads {
 
   /// `amount` more bytes on every link from a to b.
   void add(GpuId a, GpuId b, double amount);
+  /// The same by the rail of b (`Topology::rail_path`).
+  void add_on_rails(GpuId a, GpuId b, double amount);
   /// Seconds of the busiest link when every load is multiplied by one byte.
   double seconds_per_byte(const LinkShares& shares) const;
   /// Sum over the links of each kind; a byte counts on every link that it crosses.
@@ -50,7 +52,7 @@ class LinkLoads {
 /// full mesh, over all pairs alike, as many rings do. Between nodes one channel for each GPU of the smallest node
 /// enters and leaves by that GPU's NIC, with `between` bytes in all on each node boundary.
 LinkLoads ring_loads(const Topology& topology, const GroupNodes& nodes, double between);
-/// Every rank sends 1 / R of a byte to every other rank.
+/// Every rank sends 1 / R of a byte to every other rank, across rails over NVLink first, as NCCL does.
 LinkLoads all_to_all_loads(const Topology& topology, const GroupNodes& nodes);
 /// Every rank sends one byte in equal shares to the others of its own node.
 LinkLoads within_node_loads(const Topology& topology, const GroupNodes& nodes);

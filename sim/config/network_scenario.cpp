@@ -79,8 +79,8 @@ GpuId read_gpu_number(const JsonReader& value, std::uint32_t gpus) {
 }
 
 CollectiveTask read_collective(const JsonReader& entry, const Topology& topology, const CollectiveProfile& profile) {
-  constexpr std::array<std::string_view, 7> keys = {"name",     "start", "collective", "algorithm",
-                                                    "protocol", "ranks", "bytes"};
+  constexpr std::array<std::string_view, 8> keys = {"name",     "start", "collective", "algorithm",
+                                                    "protocol", "ranks", "bytes",      "forwarding"};
   entry.expect_only(keys);
   CollectiveTask task;
   task.kind = static_cast<Collective>(entry.at("collective").choice(collective_names));
@@ -97,6 +97,11 @@ CollectiveTask read_collective(const JsonReader& entry, const Topology& topology
   if (const auto protocol = entry.find("protocol")) {
     task.protocol = static_cast<Protocol>(protocol->choice(protocol_names));
     if (!task.algorithm) protocol->fail("needs an algorithm; with auto the library chooses both");
+  }
+  if (const auto forwarding = entry.find("forwarding")) {
+    constexpr std::array<std::string_view, 2> names = {"rails", "none"};
+    task.forwarding = static_cast<Forwarding>(forwarding->choice(names));
+    if (!task.algorithm) forwarding->fail("needs an algorithm; with auto the library forwards on rails");
   }
   if (task.kind == Collective::send_recv && task.ranks.size() != 2) entry.at("ranks").fail("expected two GPUs");
   return task;

@@ -24,6 +24,7 @@ struct CollectiveTask {
   Collective kind = Collective::all_reduce;
   std::optional<Algorithm> algorithm;
   Protocol protocol = Protocol::bulk;  ///< of a given algorithm
+  Forwarding forwarding = Forwarding::rails;
   GpuGroup ranks;
   Bytes bytes;  ///< as in nccl-tests
 };

@@ -25,7 +25,7 @@ Prepared prepare(const NetworkScenario& scenario, const Topology& topology, cons
   if (const auto* collective = std::get_if<CollectiveTask>(&task.what)) {
     const GpuGroup& ranks = collective->ranks;
     CollectiveCall call{collective->kind, collective->algorithm.value_or(Algorithm::ring), collective->protocol,
-                        collective->bytes};
+                        collective->bytes, collective->forwarding};
     if (collective->algorithm) {
       prepared.program = collective_program(topology, scenario.collectives, ranks, call);
     } else {

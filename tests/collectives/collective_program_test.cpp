@@ -272,22 +272,26 @@ TEST_F(Programs, ABulkTransferSlowsOnlyWhatSharesItsNic) {
 }
 
 TEST_F(Programs, AnOversubscribedSpineHalvesAnAllToAllAcrossRails) {
-  // 8 nodes with 4 ports a leaf: rail leaves of two groups of nodes. Cross-rail messages take the spine; at 4:1 the
-  // uplink of a leaf has the rate of one port for four.
-  const auto time = [](double oversubscription) {
+  // 8 nodes with 4 ports a leaf: rail leaves of two groups of nodes, so that even rails cross the spine between them.
+  const auto time = [](double oversubscription, Forwarding forwarding) {
     ClusterSpec cluster = line_rate_hgx(8);
     cluster.leaf_ports = 4;
     cluster.oversubscription = oversubscription;
     const Topology topology(cluster);
-    const CollectiveCall call{Collective::all_to_all, Algorithm::direct, Protocol::bulk, Bytes{640'000'000}};
+    const CollectiveCall call{Collective::all_to_all, Algorithm::direct, Protocol::bulk, Bytes{640'000'000},
+                              forwarding};
     const TransferProgram program = collective_program(topology, plain_profile(), first_gpus(64), call);
     return (alone(topology, program) - closed_form(topology, program).latency).seconds();
   };
-  // A NIC sends 56/64 s to other nodes; all but the 3 of its own rail and leaf go through the spine: 53/64 s. Uplink of
-  // a leaf: 4 NICs x 53/64 s over 4 x 50 / o GB/s: binds from o = 56 / 53 on, and then takes 53/64 s o / 50 GB/s.
-  EXPECT_NEAR(time(1), 56.0 / 64 * 640e6 / kNic, 1e-6 * time(1));
-  EXPECT_NEAR(time(2), 53.0 / 64 * 640e6 * 2 / kNic, 1e-6 * time(2));
-  EXPECT_NEAR(time(4) / time(2), 2, 1e-6);
+  // A NIC sends 56/64 s to other nodes. Without forwarding all but the 3 of its own rail and leaf go through the spine:
+  // 53/64 s. Uplink of a leaf: 4 NICs x 53/64 s over 4 x 50 / o GB/s: binds from o = 56 / 53 on.
+  const double s = 640e6;
+  EXPECT_NEAR(time(1, Forwarding::none), 56.0 / 64 * s / kNic, 1e-6 * s / kNic);
+  EXPECT_NEAR(time(2, Forwarding::none), 53.0 / 64 * s * 2 / kNic, 1e-6 * s / kNic);
+  EXPECT_NEAR(time(4, Forwarding::none) / time(2, Forwarding::none), 2, 1e-6);
+  // On rails only the 32 GPUs of the other group of nodes are behind the spine: it binds from o = 56 / 32 on.
+  EXPECT_NEAR(time(1, Forwarding::rails), 56.0 / 64 * s / kNic, 1e-6 * s / kNic);
+  EXPECT_NEAR(time(2, Forwarding::rails), 32.0 / 64 * s * 2 / kNic, 1e-6 * s / kNic);
 }
 
 TEST_F(Programs, TheOrderOfGpusDoesNotMatter) {

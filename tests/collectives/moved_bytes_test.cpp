@@ -102,16 +102,16 @@ TEST(MovedBytes, RingsBetweenNodesCrossEachBoundaryOnce) {
   }
 }
 
-TEST(MovedBytes, AllToAllBetweenNodesCrossesTheSpineOffItsRail) {
-  // 2 nodes of 8: 8/16 of every buffer leaves the node, through two NICs; 7 of its 8 receivers are on other rails, two
-  // links of the spine away.
+TEST(MovedBytes, AllToAllBetweenNodesGoesOverNvlinkToTheRailOfItsReceiver) {
+  // 2 nodes of 8: 8/16 of every buffer leaves the node, through two NICs; 7 of its 8 receivers are on other rails,
+  // which a message reaches over NVLink to the GPU of its own node on that rail. Nothing takes the spine.
   const ClusterSpec cluster = hgx(2);
   const Topology topology(cluster);
   const GroupCollectives group(topology, shipped_profile(cluster), first_gpus(16));
   const CarriedBytes moved = group.moved_bytes(Collective::all_to_all, Bytes{1600});
   EXPECT_NEAR(of(moved, LinkKind::nic), 16 * 800 * 2, 1e-6);
-  EXPECT_NEAR(of(moved, LinkKind::fabric), 16 * 700 * 2, 1e-6);
-  EXPECT_NEAR(of(moved, LinkKind::scale_up), 16 * 700 * 2, 1e-6);
+  EXPECT_EQ(of(moved, LinkKind::fabric), 0);
+  EXPECT_NEAR(of(moved, LinkKind::scale_up), 16 * (700 + 700) * 2, 1e-6);
 }
 
 TEST(MovedBytes, ExchangesAddUpToTheirCopiesOnTheGraph) {
