@@ -282,7 +282,7 @@ class Drawing {
           utilization_.empty() ? colour_of(row.kind) : "#8a8f98", width_of(row.rate));
       body_ += text_at(
           60, y_,
-          fmt::format("{} - {} ({}): {:.4g} GB/s one way, {:.2g} % reachable, {}; {} directed links", word(row.one_end),
+          fmt::format("{} - {} ({}): {:.4g} GB/s one way, {:.3g} % reachable, {}; {} directed links", word(row.one_end),
                       word(row.other_end), word(row.kind), row.rate.bandwidth.value / 1e9, row.rate.efficiency * 100,
                       time_text(row.rate.latency.seconds()), whole_number(row.links)),
           "class=\"legend\"");

@@ -210,8 +210,11 @@ TEST_F(NcclTests, OfTheSharedLogsGiveTheSharedTable) {
     ASSERT_EQ(found.size(), expected.size()) << stem;
     auto a = found.begin();
     for (auto b = expected.begin(); b != expected.end(); ++a, ++b) {
-      for (const std::size_t column : {7, 8, 10, 11, 12, 13, 14, 15, 16}) {
-        EXPECT_EQ(a->second[column], b->second[column]) << stem << " column " << column;
+      for (const std::size_t column : {7, 8, 10, 11, 12}) EXPECT_EQ(a->second[column], b->second[column]) << stem;
+      for (const std::size_t column : {13, 14, 15, 16}) {
+        // The table rounds some figures to five digits.
+        const double figure = std::stod(b->second[column]);
+        EXPECT_NEAR(std::stod(a->second[column]), figure, 5e-5 * figure) << stem << " column " << column;
         ++compared;
       }
       if (!b->second[9].empty() && !a->second[9].empty()) {
@@ -220,7 +223,7 @@ TEST_F(NcclTests, OfTheSharedLogsGiveTheSharedTable) {
     }
   }
   EXPECT_EQ(logs, 17);
-  EXPECT_EQ(compared, 9U * 174U);
+  EXPECT_EQ(compared, 4U * 174U);
 }
 
 }  // namespace
