@@ -283,7 +283,7 @@ TEST_F(Program, ImportRefusesInOneLine) {
   EXPECT_FAILURE(run("import nccl-topo missing.xml"), 3, "moesim: missing.xml: no such file");
   EXPECT_FAILURE(run("import nccl-topo s.json"), 4, "moesim: s.json:1: no XML element; expected an XML file");
   EXPECT_FAILURE(run("import nvidia-smi-topo s.json --gpu l40s --nodes none"), 4,
-                 "moesim: import: --nodes: /: expected a whole number, got \"none\"");
+                 "moesim: import: --nodes: expected a whole number, got \"none\"");
 }
 
 TEST_F(Program, CompletesFromTheOptionTables) {
