@@ -1,4 +1,4 @@
-#include "config/import_nccl_tests.h"
+#include "config/import_collective_log.h"
 
 #include <fmt/core.h>
 
@@ -9,8 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "config/collective_log_ranks.h"
 #include "config/json_reader.h"
-#include "config/nccl_test_ranks.h"
 #include "config/text_file.h"
 
 namespace moesim {

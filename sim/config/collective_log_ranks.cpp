@@ -1,4 +1,4 @@
-#include "config/nccl_test_ranks.h"
+#include "config/collective_log_ranks.h"
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-#include "config/import_nccl_topology.h"
+#include "config/import_topology_xml.h"
 
 #include <fmt/core.h>
 

@@ -1,6 +1,6 @@
 // Logs of nccl-tests.
 
-#include "config/import_nccl_tests.h"
+#include "config/import_collective_log.h"
 
 #include <gtest/gtest.h>
 
@@ -13,7 +13,7 @@
 #include "config/json_reader.h"
 #include "config/line_reader.h"
 #include "config/read_cluster.h"
-#include "report/nccl_tests_csv.h"
+#include "report/collective_log_csv.h"
 
 namespace moesim {
 namespace {
