@@ -213,7 +213,7 @@ class Layout {
     for (const std::uint32_t v : list) {
       PlacedVertex& socket = result_.vertices[v];
       const double middle = socket.x;
-      for (double aside = 0; aside <= (share - socket.width) / 2; aside += 4) {
+      for (double aside = 0; aside <= share / 2; aside += 4) {
         socket.x = middle + aside;
         if (!is_crossed(v)) break;
         socket.x = middle;
