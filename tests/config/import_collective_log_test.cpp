@@ -125,6 +125,13 @@ TEST_F(NcclTests, WithoutAHeadTellTheirCollectiveByTheRatioOrAsk) {
   EXPECT_EQ(error_of(whole_log, "all_gather"), "log.txt: is a log of alltoall, --collective says all_gather");
 }
 
+TEST_F(NcclTests, WhoseRowsContradictEachOtherTellNoRanks) {
+  // A bus bandwidth of twice the other, which no number of ranks gives, beside a row of 16 ranks.
+  const NcclTestLog log =
+      read("  1024  256  float  sum  -1  51406  40.00  90.00  0  51406  41.77  78.33  0\n", "all_reduce");
+  EXPECT_EQ(log.ranks, 0);
+}
+
 TEST_F(NcclTests, ThatAreBadSayFileAndLine) {
   EXPECT_EQ(error_of("nothing\nhere\n"),
             "log.txt:2: ends without a row of nccl-tests (size, count, type, redop, root, time, algbw, busbw, ...)");
