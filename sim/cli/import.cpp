@@ -7,13 +7,13 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "config/import_collective_log.h"
 #include "config/import_graphml.h"
-#include "config/import_nccl_tests.h"
-#include "config/import_nccl_topology.h"
 #include "config/import_topology_matrix.h"
+#include "config/import_topology_xml.h"
 #include "config/read_cluster.h"
 #include "report/cluster_file.h"
-#include "report/nccl_tests_csv.h"
+#include "report/collective_log_csv.h"
 #include "report/output_file.h"
 
 namespace moesim {

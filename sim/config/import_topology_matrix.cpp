@@ -137,14 +137,16 @@ Matrix read_matrix(const std::filesystem::path& path) {
   Matrix matrix;
   matrix.file = input_name(path);
   std::string_view raw;
+  bool rocm = false;  // whose first sections are weights and hops
   while (lines.next(raw)) {
     const std::string line = plain(raw);
+    rocm = rocm || line.find("between two GPUs") != std::string::npos;
     if (line.find("Link Type between two GPUs") != std::string::npos) {
       read_rocm(lines, matrix);
       break;
     }
     const std::vector<std::string> words = words_of(line);
-    if (words.empty()) continue;
+    if (words.empty() || rocm) continue;
     if (words[0] == "Legend:") break;
     if (matrix.gpus == 0) {
       if (words.size() > 1 && is_device(words[0], "GPU") &&

@@ -49,7 +49,9 @@ BytesPerSecond cable_of(const NodeDrawing& node, std::uint32_t nic, const Import
 
 void add_fabric(const NodeDrawing& node, const ImportOptions& options, const std::vector<NodeVertices>& vertices,
                 ClusterGraph& graph) {
-  const std::vector<std::uint32_t> nics = node.all(VertexKind::nic);
+  std::vector<std::uint32_t> nics = node.all(VertexKind::nic);
+  std::stable_sort(nics.begin(), nics.end(),
+                   [&](std::uint32_t a, std::uint32_t b) { return node.parts[a].order < node.parts[b].order; });
   if (nics.empty()) {
     throw ConfigError(InputProblem::cannot_go_together,
                       fmt::format("{}: shows no NIC, so that nothing connects {} nodes", node.file, vertices.size()));

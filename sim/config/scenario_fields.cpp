@@ -31,7 +31,7 @@ const ScenarioField fields[] = {
      "training"},
     {"/model", FieldType::file_or_document, "",
      "A Hugging Face config.json, used as it is: a file, the name of a file of models/, or an inline object."},
-    {"/cluster", FieldType::file_or_document, "", "A file of topologies/cluster, or an inline object."},
+    {"/cluster", FieldType::file_or_document, "", "A file of topologies/cluster, or an inline object; docs/cluster.md explains its fields."},
     {"/nodes", FieldType::integer, "[as the cluster says]", "Machines of the cluster.", {}, 1, 65536},
     {"/calibration", FieldType::text, "\"auto\"",
      "Measured constants of the kernels: auto (by GPU and engine), roofline, or a file."},

@@ -19,13 +19,13 @@ bool in_first_half(const Topology& topology, std::uint32_t gpu) {
 /// A flag for each link that a path from the first half to the second uses.
 std::vector<char> used_links(const Topology& topology) {
   std::vector<char> used(topology.links().size(), 0);
-  const bool several = topology.cluster().multipath == Multipath::hash || topology.cluster().graph;
+  const bool drawn = topology.cluster().graph.has_value();
   for (GpuId a; a.value < topology.gpu_count(); ++a.value) {
     if (!in_first_half(topology, a.value)) continue;
     for (GpuId b; b.value < topology.gpu_count(); ++b.value) {
       if (in_first_half(topology, b.value)) continue;
       for (const LinkId link : topology.path(a, b)) used[link.value] = 1;
-      if (!several) continue;
+      if (!drawn) continue;
       for (const std::vector<LinkId>& path : topology.paths(a, b)) {
         for (const LinkId link : path) used[link.value] = 1;
       }
@@ -34,13 +34,32 @@ std::vector<char> used_links(const Topology& topology) {
   return used;
 }
 
+/// Of tiers: a leaf that uses one spine uses all, in the same direction.
+void use_all_spines(const Topology& topology, std::vector<char>& used) {
+  const std::span<const Link> links = topology.links();
+  std::vector<char> up(topology.vertices().size(), 0), down(topology.vertices().size(), 0);
+  const auto rises = [&](const Link& link) { return topology.vertices()[link.to].kind == VertexKind::spine; };
+  for (const bool mark : {true, false}) {
+    for (std::size_t i = 0; i < links.size(); ++i) {
+      if (links[i].kind != LinkKind::fabric) continue;
+      char& leaf = rises(links[i]) ? up[links[i].from] : down[links[i].to];
+      if (mark) {
+        leaf = leaf || used[i];
+      } else {
+        used[i] = used[i] || leaf;
+      }
+    }
+  }
+}
+
 }  // namespace
 
 BytesPerSecond Topology::bisection_bandwidth() const {
   const std::uint32_t gpus = gpu_count();
   if (gpus < 2) return {};
   const std::span<const Link> links = this->links();
-  const std::vector<char> used = used_links(*this);
+  std::vector<char> used = used_links(*this);
+  if (!cluster().graph) use_all_spines(*this, used);
 
   using Traits = boost::adjacency_list_traits<boost::vecS, boost::vecS, boost::directedS>;
   using Flow = boost::adjacency_list<

@@ -1,4 +1,4 @@
-// The graph of a topology as text that other tools read.
+// The graph of a topology as text that other tools read, and summed up.
 
 #include <fmt/ostream.h>
 
@@ -83,6 +83,23 @@ void Topology::write_graphml(std::ostream& out) const {
                link.rate.efficiency, name(link.kind));
   }
   fmt::print(out, "  </graph>\n</graphml>\n");
+}
+
+std::vector<LinkClassSummary> summarize_links(const Topology& topology) {
+  std::vector<LinkClassSummary> classes;
+  for (const Link& link : topology.links()) {
+    const LinkClass& rate = link.rate;
+    const auto same = std::find_if(classes.begin(), classes.end(), [&](const LinkClassSummary& c) {
+      return c.kind == link.kind && c.line_rate == rate.bandwidth && c.efficiency == rate.efficiency &&
+             c.latency == rate.latency;
+    });
+    if (same != classes.end()) {
+      ++same->links;
+    } else {
+      classes.push_back({link.kind, 1, rate.bandwidth, rate.efficiency, rate.latency});
+    }
+  }
+  return classes;
 }
 
 }  // namespace moesim

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <unordered_map>
 
 #include "core/check.h"
@@ -61,9 +62,9 @@ struct Topology::Graph {
   std::vector<std::vector<std::uint32_t>> gpus_of_node;
   std::unique_ptr<ShortestPaths> search;
   std::array<VertexSet, betweens> between;
-  std::vector<std::vector<std::uint32_t>> nics;  ///< vertices that serve each GPU
-  std::vector<Path> exits, entries;              ///< between each GPU and the first of its NICs
-  mutable std::vector<PathRow> rows;             ///< empty `first`: not made yet
+  std::vector<std::vector<std::uint32_t>> nics;   ///< vertices that serve each GPU
+  std::vector<std::vector<Path>> exits, entries;  ///< between each GPU and each of its NICs
+  mutable std::vector<PathRow> rows;              ///< empty `first`: not made yet
   mutable std::unordered_map<std::uint64_t, Path> chosen;
   mutable std::unordered_map<std::uint64_t, std::vector<Path>> equal;  ///< of a drawn graph under `hash`
   /// Distances of the last source that was asked for, for each set of vertices.
@@ -129,11 +130,28 @@ struct Topology::Graph {
     exits.resize(gpus);
     entries.resize(gpus);
     for (std::uint32_t g = 0; g < gpus; ++g) {
-      if (nics[g].empty()) continue;
-      exits[g] = inside_path(g, nics[g].front());
-      // In tiers the way in is the way out.
-      std::for_each(exits[g].rbegin(), exits[g].rend(), [&](LinkId link) { entries[g].push_back({link.value ^ 1}); });
-      if (cluster.graph) entries[g] = inside_path(nics[g].front(), g);
+      for (const std::uint32_t nic : nics[g]) {
+        exits[g].push_back(inside_path(g, nic));
+        if (cluster.graph) continue;
+        // In tiers the way in is the way out.
+        Path& entry = entries[g].emplace_back(exits[g].back().rbegin(), exits[g].back().rend());
+        for (LinkId& link : entry) link.value ^= 1;
+      }
+    }
+    if (cluster.graph) find_entries();
+  }
+
+  void find_entries() {
+    std::map<std::uint32_t, std::vector<std::uint32_t>> gpus_of_nic;
+    for (std::uint32_t g = 0; g < gpus; ++g) {
+      entries[g].resize(nics[g].size());
+      for (const std::uint32_t nic : nics[g]) gpus_of_nic[nic].push_back(g);
+    }
+    for (const auto& [nic, served] : gpus_of_nic) {
+      for (const std::uint32_t g : served) {
+        const auto place = std::find(nics[g].begin(), nics[g].end(), nic) - nics[g].begin();
+        entries[g][static_cast<std::size_t>(place)] = inside_path(nic, g);
+      }
     }
   }
 
@@ -189,20 +207,20 @@ struct Topology::Graph {
     if (together(a, b)) return append(a, b, Between::inner, path);
     const std::uint32_t from = tiers.leaf_of_gpu[a], to = tiers.leaf_of_gpu[b];
     MOESIM_CHECK(from != no_vertex, "no path from {} to {}", graph.vertices[a].name, graph.vertices[b].name);
-    path.insert(path.end(), exits[a].begin(), exits[a].end());
+    path.insert(path.end(), exits[a].front().begin(), exits[a].front().end());
     path.push_back(tiers.leaf_link[a]);
     if (from != to) {
       path.push_back(tiers.uplinks[from * tiers.spines + way]);
       path.push_back({tiers.uplinks[to * tiers.spines + way].value ^ 1});
     }
     path.push_back({tiers.leaf_link[b].value ^ 1});
-    path.insert(path.end(), entries[b].begin(), entries[b].end());
+    path.insert(path.end(), entries[b].front().begin(), entries[b].front().end());
   }
 
   // --- a drawn graph ------------------------------------------------------------------------------------------------
 
   bool over_network(std::uint32_t a, std::uint32_t b) const {
-    return !nics[a].empty() && !nics[b].empty() && !entries[b].empty() &&
+    return !nics[a].empty() && !nics[b].empty() && !entries[b].front().empty() &&
            reaches(nics[a].front(), nics[b].front(), Between::network);
   }
 
@@ -214,9 +232,9 @@ struct Topology::Graph {
 
   void append_drawn_path(std::uint32_t a, std::uint32_t b, Path& path) const {
     if (widest_needed(a, b) == Between::inner || !over_network(a, b)) return append(a, b, widest_needed(a, b), path);
-    path.insert(path.end(), exits[a].begin(), exits[a].end());
+    path.insert(path.end(), exits[a].front().begin(), exits[a].front().end());
     append(nics[a].front(), nics[b].front(), Between::network, path);
-    path.insert(path.end(), entries[b].begin(), entries[b].end());
+    path.insert(path.end(), entries[b].front().begin(), entries[b].front().end());
   }
 
   /// Each NIC of the one GPU with one of the other, over every equal way through the network.
@@ -224,10 +242,10 @@ struct Topology::Graph {
     if (widest_needed(a, b) == Between::inner || !over_network(a, b)) return all(a, b, widest_needed(a, b));
     std::vector<Path> paths;
     for (std::size_t k = 0; k < std::max(nics[a].size(), nics[b].size()); ++k) {
-      const std::uint32_t out = nics[a][k % nics[a].size()], in = nics[b][k % nics[b].size()];
-      const Path exit = inside_path(a, out), entry = inside_path(in, b);
+      const std::size_t out = k % nics[a].size(), in = k % nics[b].size();
+      const Path &exit = exits[a][out], &entry = entries[b][in];
       if (entry.empty()) continue;
-      for (const Path& across : all(out, in, Between::network)) {
+      for (const Path& across : all(nics[a][out], nics[b][in], Between::network)) {
         if (paths.size() == most_equal_paths) return paths;
         Path path = exit;
         path.insert(path.end(), across.begin(), across.end());
@@ -365,23 +383,6 @@ GpuId Topology::rail_proxy(GpuId a, GpuId b) const {
 
 std::span<const LinkId> Topology::rail_path(GpuId a, GpuId b, std::uint64_t flow) const {
   return graph_->rail_path(a.value, b.value, flow);
-}
-
-std::vector<LinkClassSummary> summarize_links(const Topology& topology) {
-  std::vector<LinkClassSummary> classes;
-  for (const Link& link : topology.links()) {
-    const LinkClass& rate = link.rate;
-    const auto same = std::find_if(classes.begin(), classes.end(), [&](const LinkClassSummary& c) {
-      return c.kind == link.kind && c.line_rate == rate.bandwidth && c.efficiency == rate.efficiency &&
-             c.latency == rate.latency;
-    });
-    if (same != classes.end()) {
-      ++same->links;
-    } else {
-      classes.push_back({link.kind, 1, rate.bandwidth, rate.efficiency, rate.latency});
-    }
-  }
-  return classes;
 }
 
 }  // namespace moesim

@@ -51,7 +51,8 @@ class Topology {
   /// choice of the same distribution. Valid as long as the topology; one thread at a time may ask.
   std::span<const LinkId> path(GpuId a, GpuId b, std::uint64_t flow) const;
 
-  /// All equal paths from a to b, at most 64: over each spine, or, in a drawn graph, of equal hops and bandwidths.
+  /// All equal paths from a to b: over each spine, or, in a drawn graph, those of equal hops and bandwidths (at most
+  /// 64).
   std::vector<std::vector<LinkId>> paths(GpuId a, GpuId b) const;
 
   /// The GPU that sends for `a` to `b` where bytes stay on rails: it shares a node and a scale-up domain with `a`, and

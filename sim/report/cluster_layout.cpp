@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <map>
 
@@ -201,8 +202,34 @@ class Layout {
         placed[list[i]] = 1;
       }
     }
+    clear_sockets(members[sockets], width / static_cast<double>(std::max<std::size_t>(1, members[sockets].size())));
     result_.frames.push_back({node, next_left_, left + width + padding, 0, 0});
     next_left_ = left + width + padding + node_gap;
+  }
+
+  /// Moves sockets aside, by at most half of their `share` of the row, where a line from a NIC to a switch would run
+  /// through them and look as if it ended there.
+  void clear_sockets(const std::vector<std::uint32_t>& list, double share) {
+    for (const std::uint32_t v : list) {
+      PlacedVertex& socket = result_.vertices[v];
+      const double middle = socket.x;
+      for (double aside = 0; aside <= share / 2; aside += 4) {
+        socket.x = middle + aside;
+        if (!is_crossed(v)) break;
+        socket.x = middle;
+      }
+    }
+  }
+
+  bool is_crossed(std::uint32_t v) const {
+    const PlacedVertex& socket = result_.vertices[v];
+    for (const Link& link : topology_.links()) {
+      const PlacedVertex &from = result_.vertices[link.from], &to = result_.vertices[link.to];
+      if (node_[link.from] != node_[v] || from.y >= socket.y || to.y <= socket.y) continue;
+      const double crossing = from.x + (to.x - from.x) * (socket.y - from.y) / (to.y - from.y);
+      if (std::abs(crossing - socket.x) < socket.width / 2 + 2) return true;
+    }
+    return false;
   }
 
   void finish_frames() {

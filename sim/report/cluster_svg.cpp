@@ -99,6 +99,9 @@ class Drawing {
   std::string svg() {
     for (const NodeFrame& frame : layout_.frames) draw_frame(frame);
     draw_links();
+    for (const NodeFrame& frame : layout_.frames) {
+      body_ += text_at(frame.left + 8, frame.top + 15, fmt::format("node {}", frame.node), "class=\"node\"");
+    }
     for (std::uint32_t v = 0; v < layout_.vertices.size(); ++v) draw_vertex(v);
     for (const RowLabel& row : layout_.rows) body_ += text_at(14, row.y + 4, row.text, "class=\"row\"");
     draw_rates();
@@ -111,7 +114,8 @@ class Drawing {
                "<style>text{{font-family:sans-serif;fill:#222}}.title{{font-size:17px;font-weight:bold}}"
                ".sub{{font-size:12px;fill:#555}}.row{{font-size:12px;fill:#555}}.part{{font-size:10px;text-anchor:"
                "middle}}"
-               ".node{{font-size:11px;fill:#555}}.legend{{font-size:12px}}.rate{{font-size:11px;fill:#777}}.more{{font-"
+               ".node{{font-size:11px;fill:#555;paint-order:stroke;stroke:#fafafa;stroke-width:4px}}.legend{{font-size:"
+               "12px}}.rate{{font-size:11px;fill:#777}}.more{{font-"
                "size:13px;fill:#555;"
                "text-anchor:middle}}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
                width, y_, escaped(topology_.cluster().name)) +
@@ -134,7 +138,6 @@ class Drawing {
         "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" rx=\"8\" fill=\"#fafafa\" "
         "stroke=\"#c4c8ce\"/>\n",
         frame.left, frame.top, frame.right - frame.left, frame.bottom - frame.top);
-    body_ += text_at(frame.left + 8, frame.top + 15, fmt::format("node {}", frame.node), "class=\"node\"");
   }
 
   void draw_links() {
@@ -159,8 +162,10 @@ class Drawing {
     const double half = layout_.box_height / 2;
     std::string shape;
     if (a.y == b.y) {
-      const double side = topology_.vertices()[link.from].kind == VertexKind::host ? -1 : 1;
-      const double edge = a.y + side * half, bend = side * std::min(130.0, 16 + std::abs(a.x - b.x) * 0.24);
+      const bool over = topology_.vertices()[link.from].kind == VertexKind::host;
+      const double side = over ? -1 : 1;
+      const double edge = a.y + side * half,
+                   bend = side * std::min(over ? 90.0 : 130.0, 16 + std::abs(a.x - b.x) * 0.24);
       shape =
           fmt::format("M{:.1f} {:.1f}Q{:.1f} {:.1f} {:.1f} {:.1f}", a.x, edge, (a.x + b.x) / 2, edge + bend, b.x, edge);
     } else {
@@ -282,7 +287,7 @@ class Drawing {
           utilization_.empty() ? colour_of(row.kind) : "#8a8f98", width_of(row.rate));
       body_ += text_at(
           60, y_,
-          fmt::format("{} - {} ({}): {:.4g} GB/s one way, {:.2g} % reachable, {}; {} directed links", word(row.one_end),
+          fmt::format("{} - {} ({}): {:.4g} GB/s one way, {:.3g} % reachable, {}; {} directed links", word(row.one_end),
                       word(row.other_end), word(row.kind), row.rate.bandwidth.value / 1e9, row.rate.efficiency * 100,
                       time_text(row.rate.latency.seconds()), whole_number(row.links)),
           "class=\"legend\"");

@@ -246,6 +246,46 @@ TEST_F(Program, DescribesInTextAndJson) {
   EXPECT_EQ(trace["input_tokens"]["mean"], 20.0);
 }
 
+TEST_F(Program, ImportsAClusterThatDescribeAndRunTake) {
+  EXPECT_EQ(run("describe cluster dgx-h100 --graphml g.xml --svg d/g.svg").exit_code, 0);
+  EXPECT_TRUE(text("d/g.svg").starts_with("<svg "));
+  EXPECT_EQ(run("import graphml g.xml --gpu H100 -o drawn.json").exit_code, 0);
+  const auto drawn = nlohmann::json::parse(run("describe cluster drawn.json --json").out);
+  const auto tiers = nlohmann::json::parse(run("describe cluster dgx-h100 --json").out);
+  EXPECT_EQ(drawn["gpus"], 8);
+  EXPECT_EQ(drawn["links"], tiers["links"]);
+  EXPECT_EQ(drawn["bisection_bandwidth_bytes_per_s"], tiers["bisection_bandwidth_bytes_per_s"]);
+  // The same graph, the same times.
+  const auto result = [&](const std::string& cluster) {
+    return nlohmann::json::parse(run("run s.json --json --quiet --set /cluster=" + cluster).out);
+  };
+  const auto by_graph = result("drawn.json"), by_tiers = result("dgx-h100");
+  EXPECT_EQ(by_graph["fingerprint"], by_tiers["fingerprint"]);
+  EXPECT_EQ(by_graph["mean_tpot_ms"], by_tiers["mean_tpot_ms"]);
+  EXPECT_EQ(run("run s.json --set /cluster=drawn.json --set /nodes=2").exit_code, 5);
+}
+
+TEST_F(Program, ImportsALogFromStandardInput) {
+  std::ofstream(folder_ / "log")
+      << "  2147483648  536870912  float  sum  -1  51406  41.78  78.33  0  51406  41.77  78.33  0\n";
+  const Outcome outcome = run("import nccl-tests - --cluster dgx-h100 < log");
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_NE(
+      outcome.out.find("\nstdin,dgx-h100,h100_sxm,switched 450 GB/s,8x400G,2,8,16,NCCL,,all_reduce,2147483648,float,"),
+      std::string::npos)
+      << outcome.out;
+}
+
+TEST_F(Program, ImportRefusesInOneLine) {
+  EXPECT_FAILURE(run("import vllm-args x"), 2, "moesim: import: vllm-args is not built yet; see moesim import --help");
+  EXPECT_FAILURE(run("import nccl-tests s.json --nodes 2"), 2,
+                 "moesim: import: --nodes belongs to nccl-topo nvidia-smi-topo, not to nccl-tests");
+  EXPECT_FAILURE(run("import nccl-topo missing.xml"), 3, "moesim: missing.xml: no such file");
+  EXPECT_FAILURE(run("import nccl-topo s.json"), 4, "moesim: s.json:1: no XML element; expected an XML file");
+  EXPECT_FAILURE(run("import nvidia-smi-topo s.json --gpu l40s --nodes none"), 4,
+                 "moesim: import: --nodes: expected a whole number, got \"none\"");
+}
+
 TEST_F(Program, CompletesFromTheOptionTables) {
   const Outcome bash = run("completion bash");
   EXPECT_NE(bash.out.find("--trace-window"), std::string::npos);

@@ -11,8 +11,8 @@
 #include <sstream>
 
 #include "config/import_graphml.h"
-#include "config/import_nccl_topology.h"
 #include "config/import_topology_matrix.h"
+#include "config/import_topology_xml.h"
 #include "config/json_reader.h"
 #include "config/read_cluster.h"
 #include "network/topology.h"

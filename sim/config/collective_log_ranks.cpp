@@ -1,4 +1,4 @@
-#include "config/nccl_test_ranks.h"
+#include "config/collective_log_ranks.h"
 
 #include <algorithm>
 #include <array>
@@ -83,7 +83,7 @@ std::int64_t ranks_by_ratio(std::span<const NcclTestRow> rows, std::string_view 
     low = std::max(low, ranks_of((busbw - rounding) / (algbw + rounding), all_reduce));
     high = std::min(high, ranks_of((busbw + rounding) / (algbw - rounding), all_reduce));
   });
-  if (!(high < 1e6) || high > 1.5 * low) return 0;
+  if (!(low <= high && high < 1e6) || high > 1.5 * low) return 0;
   std::int64_t best = 0;
   int fitting = 0;
   for (auto n = static_cast<std::int64_t>(std::ceil(low)); n <= static_cast<std::int64_t>(std::floor(high)); ++n) {

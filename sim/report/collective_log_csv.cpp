@@ -1,4 +1,4 @@
-#include "report/nccl_tests_csv.h"
+#include "report/collective_log_csv.h"
 
 #include <fmt/core.h>
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "config/import_nccl_tests.h"
+#include "config/import_collective_log.h"
 
 namespace moesim {
 

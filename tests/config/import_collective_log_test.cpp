@@ -1,6 +1,6 @@
 // Logs of nccl-tests.
 
-#include "config/import_nccl_tests.h"
+#include "config/import_collective_log.h"
 
 #include <gtest/gtest.h>
 
@@ -13,7 +13,7 @@
 #include "config/json_reader.h"
 #include "config/line_reader.h"
 #include "config/read_cluster.h"
-#include "report/nccl_tests_csv.h"
+#include "report/collective_log_csv.h"
 
 namespace moesim {
 namespace {
@@ -125,6 +125,13 @@ TEST_F(NcclTests, WithoutAHeadTellTheirCollectiveByTheRatioOrAsk) {
   EXPECT_EQ(error_of(whole_log, "all_gather"), "log.txt: is a log of alltoall, --collective says all_gather");
 }
 
+TEST_F(NcclTests, WhoseRowsContradictEachOtherTellNoRanks) {
+  // A bus bandwidth of twice the other, which no number of ranks gives, beside a row of 16 ranks.
+  const NcclTestLog log =
+      read("  1024  256  float  sum  -1  51406  40.00  90.00  0  51406  41.77  78.33  0\n", "all_reduce");
+  EXPECT_EQ(log.ranks, 0);
+}
+
 TEST_F(NcclTests, ThatAreBadSayFileAndLine) {
   EXPECT_EQ(error_of("nothing\nhere\n"),
             "log.txt:2: ends without a row of nccl-tests (size, count, type, redop, root, time, algbw, busbw, ...)");
@@ -210,8 +217,11 @@ TEST_F(NcclTests, OfTheSharedLogsGiveTheSharedTable) {
     ASSERT_EQ(found.size(), expected.size()) << stem;
     auto a = found.begin();
     for (auto b = expected.begin(); b != expected.end(); ++a, ++b) {
-      for (const std::size_t column : {7, 8, 10, 11, 12, 13, 14, 15, 16}) {
-        EXPECT_EQ(a->second[column], b->second[column]) << stem << " column " << column;
+      for (const std::size_t column : {7, 8, 10, 11, 12}) EXPECT_EQ(a->second[column], b->second[column]) << stem;
+      for (const std::size_t column : {13, 14, 15, 16}) {
+        // The table rounds some figures to five digits.
+        const double figure = std::stod(b->second[column]);
+        EXPECT_NEAR(std::stod(a->second[column]), figure, 5e-5 * figure) << stem << " column " << column;
         ++compared;
       }
       if (!b->second[9].empty() && !a->second[9].empty()) {
@@ -220,7 +230,7 @@ TEST_F(NcclTests, OfTheSharedLogsGiveTheSharedTable) {
     }
   }
   EXPECT_EQ(logs, 17);
-  EXPECT_EQ(compared, 9U * 174U);
+  EXPECT_EQ(compared, 4U * 174U);
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-#include "config/import_nccl_tests.h"
+#include "config/import_collective_log.h"
 #include "network/cluster_spec.h"
 
 namespace moesim {

@@ -1,4 +1,4 @@
-#include "config/import_nccl_tests.h"
+#include "config/import_collective_log.h"
 
 #include <fmt/core.h>
 
@@ -9,8 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "config/collective_log_ranks.h"
 #include "config/json_reader.h"
-#include "config/nccl_test_ranks.h"
 #include "config/text_file.h"
 
 namespace moesim {
@@ -101,13 +101,21 @@ class TextReader {
     if (words.empty()) return;
     if (all_digits(words[0].text)) {
       read_row(words);
-    } else if (words[0].text == "size" && words.size() > 5) {
+    } else if (words[0].text == "size" && has_figures(words)) {
       header_ = words;
     } else if (words[0].text == "Rank" && words.size() > 5) {
       read_rank(line, words);
     } else {
       read_remark(line);
     }
+  }
+
+  /// A heading with the three figures of at least one half, behind the columns that every row has.
+  static bool has_figures(const std::vector<Word>& words) {
+    for (std::size_t i = 3; i + 2 < words.size(); ++i) {
+      if (words[i].text == "time") return words[i + 1].text == "algbw" && words[i + 2].text == "busbw";
+    }
+    return false;
   }
 
   void read_remark(const std::string& line) {
@@ -159,10 +167,11 @@ class TextReader {
     NcclTestRow row;
     row.bytes = whole(words[0].text, "size");
     row.type = words[2].text;
-    const bool one_half = words.size() + (second - first) == names.size();
+    const bool one_half = second + 2 < names.size() && words.size() + (second - first) == names.size();
     if (words.size() < names.size() && !one_half) {
       fail(fmt::format("a row of {} columns; expected {}", words.size(), names.size()));
     }
+    if (words.size() < first + 3) fail(fmt::format("a row of {} columns; expected {}", words.size(), names.size()));
     // A blank half: what is there stands under one of the two headings.
     const bool in_place = one_half && !header_.empty() && words[first].at + 4 > header_[second].at;
     if (!in_place) {
@@ -176,8 +185,8 @@ class TextReader {
       row.inplace_algbw = real(words[at + 1].text, "algbw");
       row.inplace_busbw = real(words[at + 2].text, "busbw");
     }
-    const auto redop = std::find(names.begin(), names.end(), "redop");
-    if (redop != names.end()) reduction_ = words[static_cast<std::size_t>(redop - names.begin())].text;
+    const auto redop = static_cast<std::size_t>(std::find(names.begin(), names.end(), "redop") - names.begin());
+    if (redop < words.size()) reduction_ = words[redop].text;
     if (row.bytes == 0) return;
     count_ranks(row, whole(words[1].text, "count"));
     log_.rows.push_back(std::move(row));

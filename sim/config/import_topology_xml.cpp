@@ -1,4 +1,4 @@
-#include "config/import_nccl_topology.h"
+#include "config/import_topology_xml.h"
 
 #include <fmt/core.h>
 
@@ -46,7 +46,8 @@ class Reader {
       for (const XmlElement& child : cpu.children) add_device(child, static_cast<std::int32_t>(socket), nullptr);
     }
     if (gpus_.empty()) fail(document_.root, "no GPU; expected <pci> of class 0x0302.. or 0x1200..");
-    number_gpus();
+    order_parts(gpus_);
+    order_parts(nics_);
     const GpuSpec gpu = gpu_of_file();
     complete_rates(gpu);
     add_sockets();
@@ -177,20 +178,27 @@ class Reader {
     up.latency = Duration();  // the NIC's own latency holds it
     const std::uint32_t part = node_.add(VertexKind::nic, parent, up);
     node_.parts[part].cable = {speed * 1e6 / 8};  // Mbit/s
+    nics_.push_back({&holder, part});
   }
 
-  /// As `dev` says, else in the order of the bus ids, as CUDA does.
-  void number_gpus() {
-    for (const Found& gpu : gpus_) {
-      const auto& children = gpu.element->children;
-      const auto named =
-          std::find_if(children.begin(), children.end(), [](const XmlElement& child) { return child.tag == "gpu"; });
-      const auto before = std::count_if(gpus_.begin(), gpus_.end(), [&](const Found& other) {
-        return other.element->value("busid") < gpu.element->value("busid");
+  /// As `dev` says, else in the order of the bus ids, as CUDA and the drivers of NICs do.
+  void order_parts(const std::vector<Found>& devices) {
+    for (const Found& device : devices) {
+      const auto before = std::count_if(devices.begin(), devices.end(), [&](const Found& other) {
+        return other.element->value("busid") < device.element->value("busid");
       });
-      node_.parts[gpu.part].order = static_cast<std::size_t>(
-          named != children.end() ? number(*named, "dev", static_cast<double>(before)) : static_cast<double>(before));
+      const XmlElement* named = first_with_dev(*device.element);
+      node_.parts[device.part].order =
+          named != nullptr ? static_cast<std::size_t>(number(*named, "dev", 0)) : static_cast<std::size_t>(before);
     }
+  }
+  static const XmlElement* first_with_dev(const XmlElement& element) {
+    for (const XmlElement& child : element.children) {
+      const bool named = (child.tag == "gpu" || child.tag == "net") && child.find("dev") != nullptr;
+      const XmlElement* found = named ? &child : first_with_dev(child);
+      if (found != nullptr) return found;
+    }
+    return nullptr;
   }
 
   /// By --gpu, else by the PCI id of the first GPU.
@@ -313,7 +321,7 @@ class Reader {
   XmlDocument document_;
   const ImportOptions& options_;
   NodeDrawing node_;
-  std::vector<Found> gpus_;
+  std::vector<Found> gpus_, nics_;
   std::map<std::string, std::size_t> gpu_at_;  ///< by bus id
   std::set<const XmlElement*> unsaid_gpus_;
   LinkClass per_link_;
