@@ -1,0 +1,45 @@
+#pragma once
+// Which links meet on the paths of flows: for each link that owns flows, the other links of these, and the reverse.
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace moesim {
+
+/// Counts flows by (owner, other link on their path).
+class LinkPairs {
+ public:
+  /// The partners of one link in any order, column by column.
+  struct Partners {
+    std::vector<std::uint32_t> link, weight;  ///< partner, number of flows
+    std::vector<std::uint32_t> back;          ///< place of this link among the partners of the partner
+    std::size_t size() const { return link.size(); }
+  };
+
+  /// Link number `links()` joins, without partners.
+  void add_link();
+  std::size_t links() const { return onto_.size(); }
+
+  /// `weight` more (fewer) flows of `owner` cross `other`.
+  void add(std::uint32_t owner, std::uint32_t other, std::uint32_t weight);
+  void remove(std::uint32_t owner, std::uint32_t other, std::uint32_t weight);
+
+  /// Other links of the flows that `link` owns.
+  const Partners& onto(std::uint32_t link) const { return onto_[link]; }
+  /// Owners of the flows over `link` that it does not own.
+  const Partners& owners(std::uint32_t link) const { return owners_[link]; }
+
+ private:
+  static constexpr std::size_t max_indexed_links = 2048;  // 16 MB of index
+
+  std::size_t place_of(std::uint32_t owner, std::uint32_t other) const;
+
+  std::vector<Partners> onto_, owners_;
+  // Where `other` is among onto_[owner], at owner * stride_ + other; meaningless where it is not. Empty beyond
+  // max_indexed_links, where partners are searched.
+  std::vector<std::uint16_t> index_;
+  std::size_t stride_ = 0;
+};
+
+}  // namespace moesim
