@@ -8,26 +8,24 @@ namespace moesim {
 void LinkPairs::add_link() {
   onto_.emplace_back();
   owners_.emplace_back();
-  const std::size_t links = onto_.size();
-  if (links <= stride_) return;
-  if (links > max_indexed_links) {
-    index_.clear();
-    stride_ = SIZE_MAX;
-    return;
-  }
-  stride_ = std::min(links + links / 2 + 31, max_indexed_links);
-  index_.assign(stride_ * stride_, 0);
-  for (std::size_t owner = 0; owner < links; ++owner)
-    for (std::size_t place = 0; place < onto_[owner].size(); ++place)
-      index_[owner * stride_ + onto_[owner].link[place]] = static_cast<std::uint16_t>(place);
+  index_.emplace_back();
 }
 
 /// The place of `other` among onto_[owner], or one beyond the end.
 std::size_t LinkPairs::place_of(std::uint32_t owner, std::uint32_t other) const {
   const std::vector<std::uint32_t>& link = onto_[owner].link;
-  if (index_.empty()) return static_cast<std::size_t>(std::find(link.begin(), link.end(), other) - link.begin());
-  const std::size_t place = index_[owner * stride_ + other];
+  if (links() > max_indexed_links)
+    return static_cast<std::size_t>(std::find(link.begin(), link.end(), other) - link.begin());
+  const std::vector<std::uint16_t>& row = index_[owner];
+  const std::size_t place = other < row.size() ? row[other] : link.size();
   return place < link.size() && link[place] == other ? place : link.size();
+}
+
+void LinkPairs::note_place(std::uint32_t owner, std::uint32_t other, std::size_t place) {
+  if (links() > max_indexed_links) return;
+  std::vector<std::uint16_t>& row = index_[owner];
+  if (other >= row.size()) row.resize(links());
+  row[other] = static_cast<std::uint16_t>(place);
 }
 
 void LinkPairs::add(std::uint32_t owner, std::uint32_t other, std::uint32_t weight) {
@@ -39,7 +37,7 @@ void LinkPairs::add(std::uint32_t owner, std::uint32_t other, std::uint32_t weig
     owners.weight[onto.back[place]] += weight;
     return;
   }
-  if (!index_.empty()) index_[owner * stride_ + other] = static_cast<std::uint16_t>(place);
+  note_place(owner, other, place);
   onto.link.push_back(other);
   onto.weight.push_back(weight);
   onto.back.push_back(static_cast<std::uint32_t>(owners.size()));
@@ -58,7 +56,7 @@ void LinkPairs::remove(std::uint32_t owner, std::uint32_t other, std::uint32_t w
   // The last partner on either side moves to the place that becomes free.
   owners_[onto.link.back()].back[onto.back.back()] = static_cast<std::uint32_t>(place);
   onto_[owners.link.back()].back[owners.back.back()] = static_cast<std::uint32_t>(back);
-  if (!index_.empty()) index_[owner * stride_ + onto.link.back()] = static_cast<std::uint16_t>(place);
+  note_place(owner, onto.link.back(), place);
   for (const auto& [partners, free] : {std::pair{&onto, place}, std::pair{&owners, back}}) {
     for (std::vector<std::uint32_t>* column : {&partners->link, &partners->weight, &partners->back}) {
       (*column)[free] = column->back();

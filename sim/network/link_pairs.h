@@ -31,15 +31,15 @@ class LinkPairs {
   const Partners& owners(std::uint32_t link) const { return owners_[link]; }
 
  private:
-  static constexpr std::size_t max_indexed_links = 2048;  // 16 MB of index
+  static constexpr std::size_t max_indexed_links = 4096;  // at most 32 MB of index
 
   std::size_t place_of(std::uint32_t owner, std::uint32_t other) const;
+  void note_place(std::uint32_t owner, std::uint32_t other, std::size_t place);
 
   std::vector<Partners> onto_, owners_;
-  // Where `other` is among onto_[owner], at owner * stride_ + other; meaningless where it is not. Empty beyond
-  // max_indexed_links, where partners are searched.
-  std::vector<std::uint16_t> index_;
-  std::size_t stride_ = 0;
+  // Where `other` is among onto_[owner]: index_[owner][other], meaningless where it is not. Rows are made at first use;
+  // beyond max_indexed_links there is no index and partners are searched.
+  std::vector<std::vector<std::uint16_t>> index_;
 };
 
 }  // namespace moesim

@@ -197,7 +197,7 @@ void MaxMinSharing::take(std::uint32_t link) {
 /// The same flow by flow: also gives away the flows that another link stops below the level, and finds owners for new
 /// flows.
 void MaxMinSharing::give_and_take(std::uint32_t link) {
-  links_[link].entered = false;
+  links_[link].entered = links_[link].lost = false;
   under_review_ = link;
   const std::vector<std::uint32_t>& flows = flows_on_[link];
   limit_.resize(flows.size());

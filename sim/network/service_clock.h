@@ -36,9 +36,11 @@ class ServiceClock {
   const Goal& first() const { return goals_.front(); }
   const Goal& at(std::uint32_t place) const { return goals_[place]; }
 
-  /// First picosecond at which the first goal is reached at `rate` > 0; never() beyond 106 days.
+  /// First picosecond, not before the last `run`, at which the first goal is reached at `rate` > 0; never() beyond 106
+  /// days.
   Instant finish(std::int64_t rate) const {
     if (goals_.empty()) return Instant::never();
+    if (goals_.front().at <= given_) return since_;
     const Service divisor = static_cast<Service>(rate);
     const Service time = (goals_.front().at - given_ + divisor - 1) / divisor;
     const std::int64_t start = since_.ps();

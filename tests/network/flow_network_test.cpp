@@ -175,6 +175,26 @@ TEST(FlowNetwork, EndsEqualFlowsOfAnAllToAllTogether) {
   EXPECT_EQ(network.next_time(), Instant::never());
 }
 
+// A start at the picosecond of a finish, told before it, does not put the finish off.
+TEST(FlowNetwork, EndsWhatEndsNowAlsoAfterAStart) {
+  FlowNetwork network(links_of({1e9, 1e9}));
+  const FlowId a = network.start(at(0), std::vector<std::uint32_t>{0, 1}, {1'000});
+  const Instant end = network.next_time();
+  EXPECT_EQ(end.ps(), 1'000'000);
+  const FlowId b = network.start(end, std::vector<std::uint32_t>{1}, {1'000});
+  const FlowId c = network.start(end, std::vector<std::uint32_t>{0}, {500});
+  EXPECT_EQ(network.next_time(), end);
+  std::vector<FlowId> finished;
+  network.advance(end, finished);
+  EXPECT_EQ(finished, std::vector{a});
+  EXPECT_EQ(network.next_time().ps(), 1'500'000);
+  network.advance(network.next_time(), finished);
+  network.advance(network.next_time(), finished);
+  EXPECT_EQ(finished, (std::vector{a, c, b}));
+  EXPECT_EQ(network.carried(0), 1500);
+  EXPECT_EQ(network.carried(1), 2000);
+}
+
 // What two changes in a small part cost does not depend on how much else is in flight or idle.
 TEST(FlowNetwork, LeavesUntouchedPartsAlone) {
   std::vector<std::uint64_t> work;
