@@ -3,7 +3,7 @@
 //
 // Rates are whole numbers of 2^-12 B/s, and the fair ones are defined by filling: all flows rise together, one unit at
 // a time; when some links cannot give one more unit to each of their rising flows, all flows of all those links stop
-// [Bertsekas-Gallager, section 6.5.2]. So the rates depend on the flows and the links, not on the order of either.
+// [bertsekas-gallager, section 6.5.2]. So the rates depend on the flows and the links, not on the order of either.
 //
 // The level of a link is the rate at which it stops flows: with C its capacity and r the rates that other links allow,
 //     level = floor((C - sum of the r < level) / number of the other flows),

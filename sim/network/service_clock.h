@@ -15,7 +15,8 @@ __extension__ typedef unsigned __int128 Service;
 inline constexpr std::uint64_t kServiceUnits = 4096ull * 1'000'000'000'000ull;  ///< units in 1 byte
 
 /// Counts what each flow of one link is given while the rate varies; a flow ends when the count reaches its goal. A
-/// change of the rate therefore touches no flow. [virtual time of fair queueing: Parekh and Gallager 1993]
+/// change of the rate therefore touches no flow. It is the virtual time of fair queueing
+/// [parekh-gallager].
 class ServiceClock {
  public:
   struct Goal {
