@@ -1,6 +1,5 @@
 #include "network/link_pairs.h"
 
-#include <algorithm>
 #include <utility>
 
 namespace moesim {
@@ -13,12 +12,15 @@ void LinkPairs::add_link() {
 
 /// The place of `other` among onto_[owner], or one beyond the end.
 std::size_t LinkPairs::place_of(std::uint32_t owner, std::uint32_t other) const {
-  const std::vector<std::uint32_t>& link = onto_[owner].link;
-  if (links() > max_indexed_links)
-    return static_cast<std::size_t>(std::find(link.begin(), link.end(), other) - link.begin());
+  const std::vector<Partner>& all = onto_[owner].all;
+  std::size_t place = 0;
+  if (links() > max_indexed_links) {
+    while (place < all.size() && all[place].link != other) ++place;
+    return place;
+  }
   const std::vector<std::uint16_t>& row = index_[owner];
-  const std::size_t place = other < row.size() ? row[other] : link.size();
-  return place < link.size() && link[place] == other ? place : link.size();
+  place = other < row.size() ? row[other] : all.size();
+  return place < all.size() && all[place].link == other ? place : all.size();
 }
 
 void LinkPairs::note_place(std::uint32_t owner, std::uint32_t other, std::size_t place) {
@@ -32,17 +34,15 @@ void LinkPairs::add(std::uint32_t owner, std::uint32_t other, std::uint32_t weig
   Partners& onto = onto_[owner];
   Partners& owners = owners_[other];
   const std::size_t place = place_of(owner, other);
-  if (place < onto.size()) {
-    onto.weight[place] += weight;
-    owners.weight[onto.back[place]] += weight;
+  if (place < onto.all.size()) {
+    onto.all[place].weight += weight;
+    owners.all[onto.back[place]].weight += weight;
     return;
   }
   note_place(owner, other, place);
-  onto.link.push_back(other);
-  onto.weight.push_back(weight);
-  onto.back.push_back(static_cast<std::uint32_t>(owners.size()));
-  owners.link.push_back(owner);
-  owners.weight.push_back(weight);
+  onto.all.push_back({other, weight});
+  onto.back.push_back(static_cast<std::uint32_t>(owners.all.size()));
+  owners.all.push_back({owner, weight});
   owners.back.push_back(static_cast<std::uint32_t>(place));
 }
 
@@ -50,18 +50,18 @@ void LinkPairs::remove(std::uint32_t owner, std::uint32_t other, std::uint32_t w
   Partners& onto = onto_[owner];
   Partners& owners = owners_[other];
   const std::size_t place = place_of(owner, other), back = onto.back[place];
-  onto.weight[place] -= weight;
-  owners.weight[back] -= weight;
-  if (onto.weight[place] > 0) return;
+  onto.all[place].weight -= weight;
+  owners.all[back].weight -= weight;
+  if (onto.all[place].weight > 0) return;
   // The last partner on either side moves to the place that becomes free.
-  owners_[onto.link.back()].back[onto.back.back()] = static_cast<std::uint32_t>(place);
-  onto_[owners.link.back()].back[owners.back.back()] = static_cast<std::uint32_t>(back);
-  note_place(owner, onto.link.back(), place);
+  owners_[onto.all.back().link].back[onto.back.back()] = static_cast<std::uint32_t>(place);
+  onto_[owners.all.back().link].back[owners.back.back()] = static_cast<std::uint32_t>(back);
+  note_place(owner, onto.all.back().link, place);
   for (const auto& [partners, free] : {std::pair{&onto, place}, std::pair{&owners, back}}) {
-    for (std::vector<std::uint32_t>* column : {&partners->link, &partners->weight, &partners->back}) {
-      (*column)[free] = column->back();
-      column->pop_back();
-    }
+    partners->all[free] = partners->all.back();
+    partners->back[free] = partners->back.back();
+    partners->all.pop_back();
+    partners->back.pop_back();
   }
 }
 

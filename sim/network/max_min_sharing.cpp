@@ -105,7 +105,11 @@ const MaxMinSharing::Changes& MaxMinSharing::solve() {
     waiting_.push(std::min(shares_[link].level, links_[link].capacity / links_[link].count), link);
   }
   entered_.clear();
-  while (!waiting_.empty()) look_at(waiting_.pop());
+  while (!waiting_.empty()) {
+    const std::uint32_t link = waiting_.pop();
+    if (!waiting_.empty()) pairs_.prefetch_onto(waiting_.lowest());
+    look_at(link);
+  }
   return changes_;
 }
 
@@ -129,7 +133,7 @@ void MaxMinSharing::look_at(std::uint32_t link) {
     // Its level rises. When it passes many others, it is better to give them flows than to have each take its own.
     l.lost = false;
     std::size_t passed = 0;
-    for (const std::uint32_t other : pairs_.onto(link).link) passed += shares_[other].level < level ? 1 : 0;
+    for (const LinkPairs::Partner& other : pairs_.onto(link)) passed += shares_[other.link].level < level ? 1 : 0;
     if (passed > 4) return give_and_take(link);
   }
   if (level > 0)
@@ -152,8 +156,6 @@ Rate MaxMinSharing::unchallenged_level(std::uint32_t link) const {
 /// Sets the level with a look at the owners of all flows, and takes the flows that run above it.
 void MaxMinSharing::take(std::uint32_t link) {
   const Link& l = links_[link];
-  const LinkPairs::Partners& owners = pairs_.owners(link);
-  const std::size_t size = owners.link.size();
   const auto left = static_cast<Rate>(static_cast<std::uint64_t>(l.capacity) - shares_[link].elsewhere);
   // To take flows only raises the level, but for less than one unit a flow: owners below this floor keep theirs.
   const Rate floor = l.owned > 0 ? left / l.owned - l.count : 0;
@@ -161,14 +163,14 @@ void MaxMinSharing::take(std::uint32_t link) {
   limit_weight_.clear();
   Rate top = 0;
   Rate elsewhere = static_cast<Rate>(shares_[link].elsewhere);
-  for (std::size_t i = 0; i < size; ++i) {
-    const Rate limit = shares_[owners.link[i]].level;
+  for (const LinkPairs::Partner& owner : pairs_.owners(link)) {
+    const Rate limit = shares_[owner.link].level;
     if (limit < floor) {
       top = std::max(top, limit);
     } else {
       limit_.push_back(limit);
-      limit_weight_.push_back(owners.weight[i]);
-      elsewhere -= limit * owners.weight[i];
+      limit_weight_.push_back(owner.weight);
+      elsewhere -= limit * owner.weight;
     }
   }
   const std::size_t near = limit_.size();
@@ -266,23 +268,20 @@ void MaxMinSharing::set_level(std::uint32_t link, Rate level) {
   if (level == before) return;
   const auto rise = static_cast<std::uint64_t>(level - before);
   shares_[link].level = level;
-  const LinkPairs::Partners& onto = pairs_.onto(link);
-  const std::uint32_t* other = onto.link.data();
-  const std::uint32_t* weight = onto.weight.data();
+  const std::span<const LinkPairs::Partner> onto = pairs_.onto(link);
   Share* shares = shares_.data();
-  const std::size_t size = onto.link.size();
   if (level > before) {
-    for (std::size_t i = 0; i < size; ++i) {
-      Share& share = shares[other[i]];
-      share.elsewhere += rise * weight[i];
+    for (const LinkPairs::Partner& other : onto) {
+      Share& share = shares[other.link];
+      share.elsewhere += rise * other.weight;
       share.top = share.top > level ? share.top : level;
-      if (!share.waits) wait(other[i]);
+      if (!share.waits) wait(other.link);
     }
   } else {
-    for (std::size_t i = 0; i < size; ++i) {
-      Share& share = shares[other[i]];
-      share.elsewhere += rise * weight[i];
-      if (!share.waits) wait(other[i]);
+    for (const LinkPairs::Partner& other : onto) {
+      Share& share = shares[other.link];
+      share.elsewhere += rise * other.weight;
+      if (!share.waits) wait(other.link);
     }
   }
 }
