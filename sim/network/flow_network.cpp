@@ -52,7 +52,8 @@ void FlowNetwork::State::settle() {
     Service left = static_cast<Service>(transfers[flow].bytes.value) * kServiceUnits;
     if (from != MaxMinSharing::nobody) {
       ServiceClock& clock = ports[from].clock;
-      left = clock.at(places[flow]).at - clock.given_at(now, sharing.level(from));
+      const Service goal = clock.at(places[flow]).at, given = clock.given_at(now, sharing.level(from));
+      left = goal > given ? goal - given : 0;  // 0: it ends now
       clock.remove(places[flow], places);
     }
     ServiceClock& clock = ports[to].clock;

@@ -12,21 +12,6 @@ namespace {
 
 constexpr Rate unlimited = std::numeric_limits<Rate>::max();
 
-/// The place of `x`, or a place beyond the end.
-std::size_t place_of(const std::vector<std::uint32_t>& values, std::uint32_t x) {
-  const std::uint32_t* v = values.data();
-  const std::size_t size = values.size();
-  std::size_t place = 0;
-  // Blocks without a branch inside, which compilers turn into a few vector comparisons.
-  for (; place + 16 <= size; place += 16) {
-    std::uint32_t found = 0;
-    for (std::size_t i = 0; i < 16; ++i) found |= static_cast<std::uint32_t>(v[place + i] == x);
-    if (found != 0) break;
-  }
-  while (place < size && v[place] != x) ++place;
-  return place;
-}
-
 }  // namespace
 
 std::uint32_t MaxMinSharing::add_link(Rate capacity) {
@@ -36,7 +21,8 @@ std::uint32_t MaxMinSharing::add_link(Rate capacity) {
     link = static_cast<std::uint32_t>(links_.size());
     MOESIM_CHECK(link < LevelQueue::max_links, "more than {} links", link);
     links_.emplace_back();
-    members_.emplace_back();
+    flows_on_.emplace_back();
+    pairs_.add_link();
     shares_.emplace_back();
   } else {
     link = free_links_.back();
@@ -72,7 +58,7 @@ std::uint32_t MaxMinSharing::add_flow(std::span<const std::uint32_t> path, std::
   owner_[flow] = nobody;
   for (std::size_t i = 0; i < path.size(); ++i) {
     Link& link = links_[path[i]];
-    std::vector<std::uint32_t>& flows = members_[path[i]].flows;
+    std::vector<std::uint32_t>& flows = flows_on_[path[i]];
     hops_[flows_[flow].first + i] = {path[i], static_cast<std::uint32_t>(flows.size())};
     flows.push_back(flow);
     link.count += weight;
@@ -94,9 +80,9 @@ void MaxMinSharing::remove_flow(std::uint32_t flow) {
       link.owned -= weight;
     } else {
       shares_[hop.link].elsewhere -= rate * weight;
-      remove_pair(owner, hop.link, weight);
+      pairs_.remove(owner, hop.link, weight);
     }
-    std::vector<std::uint32_t>& flows = members_[hop.link].flows;
+    std::vector<std::uint32_t>& flows = flows_on_[hop.link];
     const std::uint32_t last = flows.back();
     flows[hop.place] = last;
     flows.pop_back();
@@ -119,7 +105,11 @@ const MaxMinSharing::Changes& MaxMinSharing::solve() {
     waiting_.push(std::min(shares_[link].level, links_[link].capacity / links_[link].count), link);
   }
   entered_.clear();
-  while (!waiting_.empty()) look_at(waiting_.pop());
+  while (!waiting_.empty()) {
+    const std::uint32_t link = waiting_.pop();
+    if (!waiting_.empty()) pairs_.prefetch_onto(waiting_.lowest());
+    look_at(link);
+  }
   return changes_;
 }
 
@@ -140,10 +130,11 @@ void MaxMinSharing::look_at(std::uint32_t link) {
   if (l.entered) return give_and_take(link);
   const Rate level = unchallenged_level(link);
   if (l.lost) {
-    // Its level rises, perhaps past others: better to give them flows than to have them take one after another.
+    // Its level rises. When it passes many others, it is better to give them flows than to have each take its own.
     l.lost = false;
-    for (const std::uint32_t other : members_[link].onto.link)
-      if (shares_[other].level < level) return give_and_take(link);
+    std::size_t passed = 0;
+    for (const LinkPairs::Partner& other : pairs_.onto(link)) passed += shares_[other.link].level < level ? 1 : 0;
+    if (passed > 4) return give_and_take(link);
   }
   if (level > 0)
     set_level(link, level);
@@ -165,8 +156,6 @@ Rate MaxMinSharing::unchallenged_level(std::uint32_t link) const {
 /// Sets the level with a look at the owners of all flows, and takes the flows that run above it.
 void MaxMinSharing::take(std::uint32_t link) {
   const Link& l = links_[link];
-  const Partners& owners = members_[link].owners;
-  const std::size_t size = owners.link.size();
   const auto left = static_cast<Rate>(static_cast<std::uint64_t>(l.capacity) - shares_[link].elsewhere);
   // To take flows only raises the level, but for less than one unit a flow: owners below this floor keep theirs.
   const Rate floor = l.owned > 0 ? left / l.owned - l.count : 0;
@@ -174,14 +163,14 @@ void MaxMinSharing::take(std::uint32_t link) {
   limit_weight_.clear();
   Rate top = 0;
   Rate elsewhere = static_cast<Rate>(shares_[link].elsewhere);
-  for (std::size_t i = 0; i < size; ++i) {
-    const Rate limit = shares_[owners.link[i]].level;
+  for (const LinkPairs::Partner& owner : pairs_.owners(link)) {
+    const Rate limit = shares_[owner.link].level;
     if (limit < floor) {
       top = std::max(top, limit);
     } else {
       limit_.push_back(limit);
-      limit_weight_.push_back(owners.weight[i]);
-      elsewhere -= limit * owners.weight[i];
+      limit_weight_.push_back(owner.weight);
+      elsewhere -= limit * owner.weight;
     }
   }
   const std::size_t near = limit_.size();
@@ -197,7 +186,7 @@ void MaxMinSharing::take(std::uint32_t link) {
   }
   set_level(link, level);
   under_review_ = link;
-  const std::vector<std::uint32_t>& flows = members_[link].flows;
+  const std::vector<std::uint32_t>& flows = flows_on_[link];
   for (std::size_t i = 0; taken > 0; ++i)
     if (shares_[owner_[flows[i]]].level > level) {
       taken -= flows_[flows[i]].weight;
@@ -210,9 +199,9 @@ void MaxMinSharing::take(std::uint32_t link) {
 /// The same flow by flow: also gives away the flows that another link stops below the level, and finds owners for new
 /// flows.
 void MaxMinSharing::give_and_take(std::uint32_t link) {
-  links_[link].entered = false;
+  links_[link].entered = links_[link].lost = false;
   under_review_ = link;
-  const std::vector<std::uint32_t>& flows = members_[link].flows;
+  const std::vector<std::uint32_t>& flows = flows_on_[link];
   limit_.resize(flows.size());
   limit_weight_.resize(flows.size());
   for (std::size_t i = 0; i < flows.size(); ++i) {
@@ -279,19 +268,20 @@ void MaxMinSharing::set_level(std::uint32_t link, Rate level) {
   if (level == before) return;
   const auto rise = static_cast<std::uint64_t>(level - before);
   shares_[link].level = level;
-  const Partners& onto = members_[link].onto;
-  const std::uint32_t* other = onto.link.data();
-  const std::uint32_t* weight = onto.weight.data();
+  const std::span<const LinkPairs::Partner> onto = pairs_.onto(link);
   Share* shares = shares_.data();
-  const std::size_t size = onto.link.size();
-  const Rate top = level > before ? level : 0;
-  for (std::size_t i = 0; i < size; ++i) {
-    Share& share = shares[other[i]];
-    share.elsewhere += rise * weight[i];
-    share.top = share.top > top ? share.top : top;
-    if (!share.waits) {
-      share.waits = true;
-      waiting_.push(share.level, other[i]);
+  if (level > before) {
+    for (const LinkPairs::Partner& other : onto) {
+      Share& share = shares[other.link];
+      share.elsewhere += rise * other.weight;
+      share.top = share.top > level ? share.top : level;
+      if (!share.waits) wait(other.link);
+    }
+  } else {
+    for (const LinkPairs::Partner& other : onto) {
+      Share& share = shares[other.link];
+      share.elsewhere += rise * other.weight;
+      if (!share.waits) wait(other.link);
     }
   }
 }
@@ -315,9 +305,9 @@ void MaxMinSharing::hand_over(std::uint32_t flow, std::uint32_t to) {
     } else {
       shares_[link].elsewhere += static_cast<std::uint64_t>(rate) * weight;
       shares_[link].top = std::max(shares_[link].top, rate);
-      add_pair(to, link, weight);
+      pairs_.add(to, link, weight);
     }
-    if (from != nobody && link != from) remove_pair(from, link, weight);
+    if (from != nobody && link != from) pairs_.remove(from, link, weight);
     // A new owner at the same level changes no rate, and so no level.
     if (rate != rate_before && link != under_review_) wait(link);
   }
@@ -329,44 +319,6 @@ std::uint32_t MaxMinSharing::lowest_other(std::uint32_t flow, std::uint32_t link
   for (const Hop& hop : path(flow))
     if (hop.link != link && (lowest == nobody || shares_[hop.link].level < shares_[lowest].level)) lowest = hop.link;
   return lowest;
-}
-
-/// `owner` has `weight` more flows over `other`.
-void MaxMinSharing::add_pair(std::uint32_t owner, std::uint32_t other, std::uint32_t weight) {
-  Partners& onto = members_[owner].onto;
-  Partners& owners = members_[other].owners;
-  const std::size_t place = place_of(onto.link, other);
-  if (place < onto.link.size()) {
-    onto.weight[place] += weight;
-    owners.weight[onto.back[place]] += weight;
-    return;
-  }
-  const auto end = static_cast<std::uint32_t>(onto.link.size()),
-             owners_end = static_cast<std::uint32_t>(owners.link.size());
-  onto.link.push_back(other);
-  onto.weight.push_back(weight);
-  onto.back.push_back(owners_end);
-  owners.link.push_back(owner);
-  owners.weight.push_back(weight);
-  owners.back.push_back(end);
-}
-
-void MaxMinSharing::remove_pair(std::uint32_t owner, std::uint32_t other, std::uint32_t weight) {
-  Partners& onto = members_[owner].onto;
-  Partners& owners = members_[other].owners;
-  const std::size_t place = place_of(onto.link, other), back = onto.back[place];
-  onto.weight[place] -= weight;
-  owners.weight[back] -= weight;
-  if (onto.weight[place] > 0) return;
-  // The last partner of either moves to the place that is free.
-  members_[onto.link.back()].owners.back[onto.back.back()] = static_cast<std::uint32_t>(place);
-  members_[owners.link.back()].onto.back[owners.back.back()] = static_cast<std::uint32_t>(back);
-  for (const auto& [partners, free] : {std::pair{&onto, place}, std::pair{&owners, back}}) {
-    for (std::vector<std::uint32_t>* column : {&partners->link, &partners->weight, &partners->back}) {
-      (*column)[free] = column->back();
-      column->pop_back();
-    }
-  }
 }
 
 }  // namespace moesim

@@ -3,7 +3,7 @@
 //
 // Rates are whole numbers of 2^-12 B/s, and the fair ones are defined by filling: all flows rise together, one unit at
 // a time; when some links cannot give one more unit to each of their rising flows, all flows of all those links stop
-// [Bertsekas-Gallager, section 6.5.2]. So the rates depend on the flows and the links, not on the order of either.
+// [bertsekas-gallager, section 6.5.2]. So the rates depend on the flows and the links, not on the order of either.
 //
 // The level of a link is the rate at which it stops flows: with C its capacity and r the rates that other links allow,
 //     level = floor((C - sum of the r < level) / number of the other flows),
@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "network/level_queue.h"
+#include "network/link_pairs.h"
 
 namespace moesim {
 
@@ -56,7 +57,7 @@ class MaxMinSharing {
     return static_cast<Rate>(shares_[link].elsewhere) + links_[link].owned * shares_[link].level;
   }
 
-  std::span<const std::uint32_t> flows_on(std::uint32_t link) const { return members_[link].flows; }
+  std::span<const std::uint32_t> flows_on(std::uint32_t link) const { return flows_on_[link]; }
   std::size_t path_length(std::uint32_t flow) const { return flows_[flow].hops; }
   std::uint32_t link_of(std::uint32_t flow, std::size_t hop) const { return hops_[flows_[flow].first + hop].link; }
   std::uint32_t weight(std::uint32_t flow) const { return flows_[flow].weight; }
@@ -78,24 +79,14 @@ class MaxMinSharing {
     Rate top = 0;                 // no flow owned elsewhere is faster; may be too high
     bool waits = false;
   };
-  /// Links that share flows with one link, in any order.
-  struct Partners {
-    std::vector<std::uint32_t> link, weight;  // and how many flows (weights)
-    std::vector<std::uint32_t> back;          // place of this link among the partners of that one
-  };
-  struct Members {
-    std::vector<std::uint32_t> flows;  // all that cross the link
-    Partners onto;                     // other links of the flows that it owns
-    Partners owners;                   // of the flows that it does not own
-  };
   struct Flow {
     std::uint32_t first = 0, hops = 0, weight = 0, seen = 0;
   };
   struct Hop {
-    std::uint32_t link = 0, place = 0;  // place: in Members::flows of the link
+    std::uint32_t link = 0, place = 0;  // place: in flows_on_ of the link
   };
 
-  void wait(std::uint32_t link);
+  [[gnu::noinline]] void wait(std::uint32_t link);  // apart, for the registers of the loop in `set_level`
   void look_at(std::uint32_t link);
   Rate unchallenged_level(std::uint32_t link) const;
   void take(std::uint32_t link);
@@ -104,14 +95,13 @@ class MaxMinSharing {
   void set_level(std::uint32_t link, Rate level);
   void hand_over(std::uint32_t flow, std::uint32_t to);
   std::uint32_t lowest_other(std::uint32_t flow, std::uint32_t link) const;
-  void add_pair(std::uint32_t owner, std::uint32_t other, std::uint32_t weight);
-  void remove_pair(std::uint32_t owner, std::uint32_t other, std::uint32_t weight);
   std::span<Hop> path(std::uint32_t flow) { return {hops_.data() + flows_[flow].first, flows_[flow].hops}; }
   std::span<const Hop> path(std::uint32_t flow) const { return {hops_.data() + flows_[flow].first, flows_[flow].hops}; }
 
   std::vector<Link> links_;
   std::vector<Share> shares_;
-  std::vector<Members> members_;
+  std::vector<std::vector<std::uint32_t>> flows_on_;  // by link
+  LinkPairs pairs_;
   std::vector<std::uint32_t> free_links_;
   std::vector<Flow> flows_;
   std::vector<std::uint32_t> owner_;

@@ -15,7 +15,8 @@ __extension__ typedef unsigned __int128 Service;
 inline constexpr std::uint64_t kServiceUnits = 4096ull * 1'000'000'000'000ull;  ///< units in 1 byte
 
 /// Counts what each flow of one link is given while the rate varies; a flow ends when the count reaches its goal. A
-/// change of the rate therefore touches no flow. [virtual time of fair queueing: Parekh and Gallager 1993]
+/// change of the rate therefore touches no flow. It is the virtual time of fair queueing
+/// [parekh-gallager].
 class ServiceClock {
  public:
   struct Goal {
@@ -36,9 +37,11 @@ class ServiceClock {
   const Goal& first() const { return goals_.front(); }
   const Goal& at(std::uint32_t place) const { return goals_[place]; }
 
-  /// First picosecond at which the first goal is reached at `rate` > 0; never() beyond 106 days.
+  /// First picosecond, not before the last `run`, at which the first goal is reached at `rate` > 0; never() beyond 106
+  /// days.
   Instant finish(std::int64_t rate) const {
     if (goals_.empty()) return Instant::never();
+    if (goals_.front().at <= given_) return since_;
     const Service divisor = static_cast<Service>(rate);
     const Service time = (goals_.front().at - given_ + divisor - 1) / divisor;
     const std::int64_t start = since_.ps();

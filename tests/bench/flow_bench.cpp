@@ -3,10 +3,25 @@
 //
 // Arguments: GPUs / oversubscription in percent [/ epochs]. `end_ms` is the simulated end, `error` that of the bounded
 // time against the exact one.
+//
+// Processor time in seconds, one core of a 2-core EPYC of 2.45 GHz with eight other processes on it (a quiet machine is
+// faster; compare the columns), GCC 12, release; in brackets the error of the bounded time:
+//
+//                             exact   bounded, 32 epochs   SimGrid 3.32
+//   10,000 of 8 GPUs          0.51                         4.9
+//   64 GPUs, non-blocking     0.058   0.004 (0.007%)       4.8
+//   64 GPUs, 2:1              0.035   0.003 (0.008%)
+//   256 GPUs, non-blocking    10.2    0.06  (0.06%)        hours
+//   256 GPUs, 2:1             3.2     0.04  (0.06%)
+//   1,024 GPUs, non-blocking          1.6   (0.13% above its lower bound)
+//   1,024 GPUs, 2:1                   1.5   (0.43% above its lower bound)
+//
+// Non-blocking costs more: each end moves the levels of all ports above it, hence the load of one in four of all flows.
 
 #include <benchmark/benchmark.h>
 
 #include <map>
+#include <utility>
 
 #include "bench/fat_tree_traffic.h"
 #include "network/bounded_sharing.h"
@@ -45,9 +60,12 @@ Instant run_exactly(const std::vector<Traffic>& traffic, std::size_t repeats) {
   return now;
 }
 
+/// Ends of the exact runs so far, by GPUs and oversubscription.
+std::map<std::pair<std::int64_t, std::int64_t>, Instant> exact_ends;
+
 void exact(benchmark::State& state) {
   const std::vector<Traffic> traffic = traffic_of(state);
-  Instant end;
+  Instant& end = exact_ends[{state.range(0), state.range(1)}];
   for (auto _ : state) end = run_exactly(traffic, 1);
   state.counters["end_ms"] = end.since_start().milliseconds();
 }
@@ -67,7 +85,8 @@ void bounded(benchmark::State& state) {
   for (auto _ : state) time = bounded_time(traffic.capacities, flows, static_cast<std::uint32_t>(state.range(2)));
   state.counters["lower_ms"] = time.lower.milliseconds();
   state.counters["end_ms"] = time.estimate.milliseconds();
-  if (state.range(0) <= 256) state.counters["error"] = time.estimate / run_exactly({traffic}, 1).since_start() - 1;
+  if (const auto end = exact_ends.find({state.range(0), state.range(1)}); end != exact_ends.end())
+    state.counters["error"] = time.estimate / end->second.since_start() - 1;
 }
 
 BENCHMARK(exact_small)->Args({8, 100})->Unit(benchmark::kMillisecond)->Iterations(1);

@@ -175,10 +175,30 @@ TEST(FlowNetwork, EndsEqualFlowsOfAnAllToAllTogether) {
   EXPECT_EQ(network.next_time(), Instant::never());
 }
 
+// A start at the picosecond of a finish, told before it, does not put the finish off.
+TEST(FlowNetwork, EndsWhatEndsNowAlsoAfterAStart) {
+  FlowNetwork network(links_of({1e9, 1e9}));
+  const FlowId a = network.start(at(0), std::vector<std::uint32_t>{0, 1}, {1'000});
+  const Instant end = network.next_time();
+  EXPECT_EQ(end.ps(), 1'000'000);
+  const FlowId b = network.start(end, std::vector<std::uint32_t>{1}, {1'000});
+  const FlowId c = network.start(end, std::vector<std::uint32_t>{0}, {500});
+  EXPECT_EQ(network.next_time(), end);
+  std::vector<FlowId> finished;
+  network.advance(end, finished);
+  EXPECT_EQ(finished, std::vector{a});
+  EXPECT_EQ(network.next_time().ps(), 1'500'000);
+  network.advance(network.next_time(), finished);
+  network.advance(network.next_time(), finished);
+  EXPECT_EQ(finished, (std::vector{a, c, b}));
+  EXPECT_EQ(network.carried(0), 1500);
+  EXPECT_EQ(network.carried(1), 2000);
+}
+
 // What two changes in a small part cost does not depend on how much else is in flight or idle.
 TEST(FlowNetwork, LeavesUntouchedPartsAlone) {
   std::vector<std::uint64_t> work;
-  for (const std::uint32_t others : {0u, 100u, 1000u}) {
+  for (const std::uint32_t others : {0u, 100u, 1100u}) {
     FlowNetwork network(links_of(std::vector<double>(4 + 4 * others, 1e9)));
     for (std::uint32_t i = 0; i < others; ++i) network.start(at(0), std::vector{4 + 4 * i, 5 + 4 * i}, {1'000'000'000});
     for (std::uint32_t l = 0; l < 3; ++l) network.start(at(0), std::vector{l, l + 1}, {1'000'000'000});
