@@ -18,14 +18,6 @@ namespace {
 
 enum class Side { out, in };
 
-/// Part i of `parts` nearly equal whole parts.
-Bytes part(Bytes bytes, std::size_t i, std::size_t parts) {
-  const auto n = static_cast<std::int64_t>(parts), k = static_cast<std::int64_t>(i);
-  __extension__ typedef __int128 Wide;
-  const auto upto = [&](std::int64_t m) { return static_cast<std::int64_t>(static_cast<Wide>(bytes.value) * m / n); };
-  return {upto(k + 1) - upto(k)};
-}
-
 /// Shares and latencies of one protocol on this group.
 struct Pace {
   Duration base, step, hop;
@@ -165,7 +157,7 @@ class Builder {
 
   /// Bytes over hop `i` of a ring with a buffer of `bytes`.
   Bytes hop_bytes(Bytes bytes, std::size_t i) const {
-    const Bytes but_one = bytes - part(bytes, i, count());
+    const Bytes but_one = bytes - nearly_equal_part(bytes, i, count());
     switch (call_.kind) {
       case Collective::all_reduce:
         return but_one * 2;
@@ -184,7 +176,7 @@ class Builder {
     const std::size_t channels = n == 1 ? 1 : nodes_.smallest();
     for (std::size_t c = 0; c < channels; ++c) {
       const std::vector<GpuId> order = ring_order(c);
-      const Bytes bytes = part(call_.bytes, c, channels);
+      const Bytes bytes = nearly_equal_part(call_.bytes, c, channels);
       // A broadcast is a chain from its root.
       const std::size_t hops = call_.kind == Collective::broadcast ? count() - 1 : count();
       for (std::size_t i = 0; i < hops; ++i) {
@@ -195,7 +187,7 @@ class Builder {
         }
         // As many rings as a full mesh has pairs.
         for (std::size_t j = 0, k = 0; j < count(); ++j) {
-          if (j != i) send(order[i], order[j], part(hop, k++, count() - 1));
+          if (j != i) send(order[i], order[j], nearly_equal_part(hop, k++, count() - 1));
         }
       }
     }
@@ -214,7 +206,7 @@ class Builder {
     const std::size_t channels = nodes_.smallest(), n = nodes_.gpus.size();
     for (std::size_t c = 0; c < channels; ++c) {
       for (std::size_t t = 0; t < 2; ++t) {
-        const Bytes bytes = part(call_.bytes, 2 * c + t, 2 * channels);
+        const Bytes bytes = nearly_equal_part(call_.bytes, 2 * c + t, 2 * channels);
         const auto both_ways = [&](GpuId a, GpuId b) {
           send(a, b, bytes);
           send(b, a, bytes);
@@ -260,7 +252,7 @@ class Builder {
           // The block of `distance` chunks that the sender has, or that the receiver is to have.
           bytes = {};
           const std::size_t first = (halving ? peer : r) / distance * distance;
-          for (std::size_t k = 0; k < distance; ++k) bytes += part(call_.bytes, first + k, count());
+          for (std::size_t k = 0; k < distance; ++k) bytes += nearly_equal_part(call_.bytes, first + k, count());
         }
         send(ranks_[r], ranks_[peer], bytes);
       }
@@ -283,7 +275,7 @@ class Builder {
       for (std::size_t i = 0; i < gpus.size(); ++i) {
         const std::span<const LinkId> path = topology_.path(gpus[i], gpus[(i + 1) % gpus.size()]);
         const std::span<const LinkId> back = topology_.path(gpus[(i + 1) % gpus.size()], gpus[i]);
-        const Bytes bytes = call_.bytes + part(call_.bytes, i, gpus.size());
+        const Bytes bytes = call_.bytes + nearly_equal_part(call_.bytes, i, gpus.size());
         program_.add(gpus[i], gpus[i], path.first(1), bytes, port(gpus[i], path, Side::out));
         program_.add(gpus[i], gpus[i], back.last(1), bytes, kNoPort, port(gpus[i], back, Side::in));
       }
@@ -295,16 +287,16 @@ class Builder {
   void rail_rings(Bytes bytes, std::int64_t sweeps) {
     const std::size_t channels = nodes_.smallest(), n = nodes_.gpus.size();
     for (std::size_t c = 0; n > 1 && c < channels; ++c) {
-      const Bytes shard = part(bytes, c, channels);
+      const Bytes shard = nearly_equal_part(bytes, c, channels);
       for (std::size_t i = 0; i < n; ++i) {
-        send(nodes_.gpus[i][c], nodes_.gpus[(i + 1) % n][c], (shard - part(shard, i, n)) * sweeps);
+        send(nodes_.gpus[i][c], nodes_.gpus[(i + 1) % n][c], (shard - nearly_equal_part(shard, i, n)) * sweeps);
       }
     }
   }
   void node_rings(Bytes bytes) {
     for (const auto& gpus : nodes_.gpus) {
       for (std::size_t i = 0; gpus.size() > 1 && i < gpus.size(); ++i) {
-        send(gpus[i], gpus[(i + 1) % gpus.size()], bytes - part(bytes, i, gpus.size()));
+        send(gpus[i], gpus[(i + 1) % gpus.size()], bytes - nearly_equal_part(bytes, i, gpus.size()));
       }
     }
   }
@@ -317,7 +309,7 @@ class Builder {
     const auto to_all = [&](bool whole) {
       for (std::size_t a = 0; a < count(); ++a) {
         for (std::size_t b = 0; b < count(); ++b) {
-          send(ranks_[a], ranks_[b], whole ? call_.bytes : part(call_.bytes, b, count()));
+          send(ranks_[a], ranks_[b], whole ? call_.bytes : nearly_equal_part(call_.bytes, b, count()));
         }
       }
     };
@@ -372,7 +364,7 @@ class Builder {
         for (std::size_t j = 0; j < g; ++j) {
           // What i holds for all ranks with index j.
           Bytes bytes;
-          for (std::size_t m = 0; m < n; ++m) bytes += part(call_.bytes, m * g + j, count());
+          for (std::size_t m = 0; m < n; ++m) bytes += nearly_equal_part(call_.bytes, m * g + j, count());
           send(gpus[i], gpus[j], bytes);
         }
       }
@@ -381,7 +373,7 @@ class Builder {
     for (std::size_t m = 0; m < n; ++m) {
       for (std::size_t to = 0; to < n; ++to) {
         for (std::size_t j = 0; j < g; ++j) {
-          Bytes bytes = part(call_.bytes, to * g + j, count());
+          Bytes bytes = nearly_equal_part(call_.bytes, to * g + j, count());
           send(nodes_.gpus[m][j], nodes_.gpus[to][j], bytes * static_cast<std::int64_t>(g));
         }
       }
@@ -410,7 +402,8 @@ class Builder {
         if (call_.kind == Collective::broadcast) {
           if (a == 0) send(ranks_[a], ranks_[b], call_.bytes);
         } else {
-          send(ranks_[a], ranks_[b], part(call_.bytes, call_.kind == Collective::all_gather ? a : b, count()));
+          send(ranks_[a], ranks_[b],
+               nearly_equal_part(call_.bytes, call_.kind == Collective::all_gather ? a : b, count()));
         }
       }
     }
@@ -423,7 +416,8 @@ class Builder {
       bool network = false;
       for (std::size_t r = 0; r < count(); ++r) network = network || !same_node(r, peer(r));
       program_.add_round((i == 1 ? pace_.base : Duration()) + pace_.step + (network ? pace_.hop : Duration()));
-      for (std::size_t r = 0; r < count(); ++r) send(ranks_[r], ranks_[peer(r)], part(call_.bytes, peer(r), count()));
+      for (std::size_t r = 0; r < count(); ++r)
+        send(ranks_[r], ranks_[peer(r)], nearly_equal_part(call_.bytes, peer(r), count()));
     }
   }
 

@@ -84,9 +84,11 @@ TransferProgram ExchangePrograms::exchanged(const RoutedTraffic& traffic, const 
       const std::size_t from = leg.way == Way::forward ? s : d, to = leg.way == Way::forward ? d : s;
       const bool within = nodes_.node_of_rank[s] == nodes_.node_of_rank[d];
       const std::vector<Ports>& ports = within ? scale_up : network;
-      const std::span<const LinkId> path =
-          topology_.path(group_[from], group_[to], static_cast<std::uint64_t>(program.transfers().size()));
-      program.add(group_[from], group_[to], path, bytes, ports[from].out, ports[to].in);
+      for_each_way(topology_, group_[from], group_[to], program.transfers().size(),
+                   [&](std::span<const LinkId> path, std::size_t way, std::size_t ways) {
+                     program.add(group_[from], group_[to], path, nearly_equal_part(bytes, way, ways), ports[from].out,
+                                 ports[to].in);
+                   });
     }
   }
   program.set_latency(0, std::max(Duration(), leg.time - Duration::from_seconds(port_seconds(program))));

@@ -37,10 +37,13 @@ GroupNodes group_nodes(const Topology& topology, std::span<const GpuId> group) {
 }
 
 void LinkLoads::add(GpuId a, GpuId b, double amount) {
-  for (const LinkId link : topology_->path(a, b)) bytes_[link.value] += amount;
+  for_each_way(*topology_, a, b, 0, [&](std::span<const LinkId> path, std::size_t, std::size_t ways) {
+    for (const LinkId link : path) bytes_[link.value] += amount / static_cast<double>(ways);
+  });
 }
 
 void LinkLoads::add_on_rails(GpuId a, GpuId b, double amount) {
+  if (topology_->rail_proxy(a, b) == a) return add(a, b, amount);
   for (const LinkId link : topology_->rail_path(a, b)) bytes_[link.value] += amount;
 }
 

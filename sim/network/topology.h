@@ -82,6 +82,19 @@ class Topology {
   std::unique_ptr<Graph> graph_;
 };
 
+/// Calls see(links, i, n) for each of the n ways over which bytes from a to b spread in equal parts: all equal paths of
+/// a drawn graph under `Multipath::split`, else the one path of `flow` (the trunk of expanded tiers is the sum of its
+/// cables).
+template <class See>
+void for_each_way(const Topology& topology, GpuId a, GpuId b, std::uint64_t flow, See&& see) {
+  if (!topology.cluster().graph || topology.cluster().multipath == Multipath::hash) {
+    see(topology.path(a, b, flow), std::size_t{0}, std::size_t{1});
+    return;
+  }
+  const std::vector<std::vector<LinkId>> ways = topology.paths(a, b);
+  for (std::size_t i = 0; i < ways.size(); ++i) see(std::span<const LinkId>(ways[i]), i, ways.size());
+}
+
 /// The links (counted once for each direction) of one kind and rate.
 struct LinkClassSummary {
   LinkKind kind = LinkKind::scale_up;

@@ -45,6 +45,14 @@ void TransferProgram::append(const TransferProgram& other) {
   }
 }
 
+Bytes nearly_equal_part(Bytes bytes, std::size_t i, std::size_t parts) {
+  __extension__ typedef __int128 Wide;
+  const auto up_to = [&](std::size_t k) {
+    return static_cast<std::int64_t>(static_cast<Wide>(bytes.value) * static_cast<Wide>(k) / static_cast<Wide>(parts));
+  };
+  return {up_to(i + 1) - up_to(i)};
+}
+
 double port_seconds(const TransferProgram& program) {
   double seconds = 0;
   std::vector<double> bytes(program.ports().size());

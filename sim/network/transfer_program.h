@@ -59,6 +59,9 @@ class TransferProgram {
   std::vector<BytesPerSecond> ports_;
 };
 
+/// Part i of `parts` whole parts that differ by one byte at most; their sum is `bytes`.
+Bytes nearly_equal_part(Bytes bytes, std::size_t i, std::size_t parts);
+
 /// What a program takes alone: the sum over its rounds of waiting for the release + latency + max over links and ports
 /// of bytes / capacity, a link having its line rate x efficiency.
 /// For one round this is a lower bound of the max-min time, equal where the busiest link or port is a bottleneck from

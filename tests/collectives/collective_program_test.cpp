@@ -306,6 +306,71 @@ TEST_F(Programs, TheOrderOfGpusDoesNotMatter) {
   }
 }
 
+/// Two leaves with `spines` between them, one GPU a node on each leaf's `nodes` nodes, all cables of 50 GB/s.
+ClusterSpec two_leaves(std::int32_t spines, Multipath multipath) {
+  ClusterSpec cluster = line_rate_hgx(8);
+  cluster.gpus_per_node = cluster.scale_up_domain = cluster.nics_per_node = 1;
+  cluster.fabric = FabricKind::leaf_spine;
+  cluster.leaf_ports = 4;
+  cluster.spines = spines;
+  cluster.multipath = multipath;
+  return cluster;
+}
+
+TEST_F(Programs, HashedFlowsCollideAndSprayedOnesDoNot) {
+  // 8 GPUs on two leaves of 4 with 4 uplinks: every GPU sends s / 8 to each of the 4 behind the other leaf. Sprayed,
+  // the trunk of 4 x 50 GB/s carries 4 x s / 2: it never binds before the NICs, which send 7/8 s. Hashed, 16 flows of s
+  // / 8 fall on 4 cables; the time cannot be below the sprayed one and ends with the fullest cable or later.
+  const CollectiveCall call{Collective::all_to_all, Algorithm::direct, Protocol::bulk, Bytes{80'000'000}};
+  const auto seconds = [&](const Topology& topology, const GpuGroup& group) {
+    const TransferProgram program = collective_program(topology, plain_profile(), group, call);
+    return (alone(topology, program) - closed_form(topology, program).latency).seconds();
+  };
+  const Topology sprayed(two_leaves(4, Multipath::split)), hashed(two_leaves(4, Multipath::hash));
+  EXPECT_NEAR(seconds(sprayed, first_gpus(8)), 7.0 / 8 * 80e6 / kNic, 1e-9);
+  // Renumbering the GPUs of the group is another draw of the hash from one distribution: two disjoint sets of 60
+  // orders have the same mean within their spread.
+  GpuGroup order = first_gpus(8);
+  double sum[2] = {0, 0}, squares[2] = {0, 0}, least = 1;
+  constexpr int kOrders = 60;
+  for (int i = 0; i < 2 * kOrders; ++i) {
+    std::next_permutation(order.begin(), order.end());
+    std::rotate(order.begin(), order.begin() + 3, order.end());
+    const double time = seconds(hashed, order);
+    least = std::min(least, time);
+    sum[i / kOrders] += time / kOrders;
+    squares[i / kOrders] += time * time / kOrders;
+  }
+  EXPECT_GE(least, 7.0 / 8 * 80e6 / kNic - 1e-9);
+  EXPECT_GT(sum[0], 1.05 * 7.0 / 8 * 80e6 / kNic);
+  const double spread = std::sqrt((squares[0] - sum[0] * sum[0] + squares[1] - sum[1] * sum[1]) / kOrders);
+  EXPECT_LT(std::abs(sum[0] - sum[1]), 4 * spread);
+}
+
+TEST_F(Programs, ADrawnGraphSpraysOverItsEqualPaths) {
+  // Two GPUs with two switches between them, 10 and 10 GB/s: a message of 20 MB takes 1 ms on both, 2 ms on one.
+  ClusterSpec cluster;
+  cluster.name = "two ways";
+  cluster.gpu = "h100_sxm";
+  ClusterGraph graph;
+  const std::uint32_t gpus[] = {graph.add(VertexKind::gpu, "g0"), graph.add(VertexKind::gpu, "g1")};
+  const std::uint32_t switches[] = {graph.add(VertexKind::nvswitch, "s0"), graph.add(VertexKind::nvswitch, "s1")};
+  for (const std::uint32_t s : switches) {
+    for (const std::uint32_t g : gpus) graph.connect(g, s, LinkKind::scale_up, {gigabytes_per_second(10), 1, {}});
+  }
+  cluster.graph = graph;
+  sum_up_graph(cluster);
+  const auto seconds = [&](Multipath multipath) {
+    cluster.multipath = multipath;
+    const Topology topology(cluster);
+    const CollectiveCall call{Collective::send_recv, Algorithm::direct, Protocol::bulk, Bytes{20'000'000}};
+    const TransferProgram program = collective_program(topology, plain_profile(), first_gpus(2), call);
+    return (alone(topology, program) - closed_form(topology, program).latency).seconds();
+  };
+  EXPECT_NEAR(seconds(Multipath::split), 1e-3, 1e-9);
+  EXPECT_NEAR(seconds(Multipath::hash), 2e-3, 1e-9);
+}
+
 TEST_F(Programs, ACacheFollowsTheLayersThatAreComputed) {
   // 10 layers of 5 MB over a NIC, 0.1 ms each at 50 GB/s, alpha 19 us; a layer computes in 1 ms or in 50 us.
   const Topology topology(line_rate_hgx(2));
