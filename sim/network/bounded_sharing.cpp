@@ -22,6 +22,7 @@ class Filling {
       left_[f] = static_cast<double>(flows[f].bytes.value);
       active_[f] = static_cast<std::uint32_t>(f);
     }
+    list();
   }
 
   std::size_t active() const { return active_.size(); }
@@ -45,6 +46,7 @@ class Filling {
       left_[f] -= rate_[f] * seconds;
       return left_[f] <= 1e-9 * static_cast<double>(flows_[f].bytes.value);
     });
+    list();
   }
 
  private:
@@ -52,6 +54,8 @@ class Filling {
     double left = 0;  // capacity that flows with a rate leave
     std::uint32_t rising = 0, first = 0, size = 0;
   };
+
+  void list();
 
   void give(std::uint32_t flow, double rate) {
     rate_[flow] = rate;
@@ -71,21 +75,28 @@ class Filling {
   std::vector<double> ends_;
 };
 
-void Filling::fill(double horizon) {
+/// Lists the active flows of each link.
+void Filling::list() {
   links_.assign(capacities_.size(), {});
-  for (std::size_t l = 0; l < links_.size(); ++l) links_[l].left = capacities_[l].value;
   for (const std::uint32_t f : active_)
-    for (const std::uint32_t l : flows_[f].links) ++links_[l].rising;
+    for (const std::uint32_t l : flows_[f].links) ++links_[l].size;
   std::uint32_t first = 0;
   for (Link& link : links_) {
     link.first = first;
-    first += link.rising;
+    first += std::exchange(link.size, 0);
   }
   on_link_.resize(first);
-  for (const std::uint32_t f : active_) {
+  for (const std::uint32_t f : active_)
     for (const std::uint32_t l : flows_[f].links) on_link_[links_[l].first + links_[l].size++] = f;
-    if (left_[f] > rate_[f] * horizon) rate_[f] = 0;  // rises
+}
+
+void Filling::fill(double horizon) {
+  for (std::size_t l = 0; l < links_.size(); ++l) {
+    links_[l].left = capacities_[l].value;
+    links_[l].rising = links_[l].size;
   }
+  for (const std::uint32_t f : active_)
+    if (left_[f] > rate_[f] * horizon) rate_[f] = 0;  // rises
   for (const std::uint32_t f : active_)
     if (rate_[f] > 0) give(f, left_[f] / horizon);
   queue_.clear();

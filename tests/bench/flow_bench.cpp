@@ -13,8 +13,8 @@
 //   64 GPUs, 2:1              0.035   0.003 (0.008%)
 //   256 GPUs, non-blocking    10.2    0.06  (0.06%)        hours
 //   256 GPUs, 2:1             3.2     0.04  (0.06%)
-//   1,024 GPUs, non-blocking          1.6   (0.13% above its lower bound)
-//   1,024 GPUs, 2:1                   1.5   (0.43% above its lower bound)
+//   1,024 GPUs, non-blocking          1.5   (0.13% above its lower bound)
+//   1,024 GPUs, 2:1                   1.3   (0.43% above its lower bound)
 //
 // Non-blocking costs more: each end moves the levels of all ports above it, hence the load of one in four of all flows.
 
