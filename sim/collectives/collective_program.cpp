@@ -136,9 +136,15 @@ class Builder {
   void send(GpuId from, GpuId to, Bytes bytes) {
     if (from == to || bytes.value == 0) return;
     const std::uint64_t flow = program_.transfers().size();
-    const std::span<const LinkId> path =
-        call_.forwarding == Forwarding::rails ? topology_.rail_path(from, to, flow) : topology_.path(from, to, flow);
-    program_.add(from, to, path, bytes, port(from, path, Side::out), port(to, path, Side::in));
+    if (call_.forwarding == Forwarding::rails && topology_.rail_proxy(from, to) != from) {
+      const std::span<const LinkId> path = topology_.rail_path(from, to, flow);
+      program_.add(from, to, path, bytes, port(from, path, Side::out), port(to, path, Side::in));
+      return;
+    }
+    for_each_way(topology_, from, to, flow, [&](std::span<const LinkId> path, std::size_t way, std::size_t ways) {
+      const std::uint32_t out = port(from, path, Side::out), in = port(to, path, Side::in);
+      program_.add(from, to, path, nearly_equal_part(bytes, way, ways), out, in);
+    });
   }
 
   /// The hops of one channel of a ring: the GPUs of every node from `channel` on, nodes in turn upwards and downwards,

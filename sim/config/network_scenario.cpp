@@ -209,6 +209,30 @@ ExchangeTask read_exchange(const JsonReader& entry, const Topology& topology) {
   return task;
 }
 
+/// Messages of a task that sends from every rank to every other.
+std::size_t messages_of(const NetworkTask& task) {
+  std::size_t ranks = 0;
+  if (const auto* exchange = std::get_if<ExchangeTask>(&task.what)) ranks = exchange->ranks.size();
+  if (const auto* collective = std::get_if<CollectiveTask>(&task.what)) {
+    const bool pairs = collective->kind == Collective::all_to_all || collective->algorithm == Algorithm::direct;
+    if (pairs) ranks = collective->ranks.size();
+  }
+  return ranks * ranks;
+}
+
+/// What is estimated instead of followed has no rates that others could feel.
+void refuse_too_many(const JsonReader& root, const NetworkScenario& scenario) {
+  if (scenario.tasks.size() < 2) return;
+  for (std::size_t i = 0; i < scenario.tasks.size(); ++i) {
+    if (messages_of(scenario.tasks[i]) <= kExactTransfers) continue;
+    root.at("program").elements()[i].fail(
+        fmt::format(
+            "{} messages are estimated, not followed one by one; such a task has to be the only one of its program",
+            messages_of(scenario.tasks[i])),
+        InputProblem::cannot_go_together);
+  }
+}
+
 }  // namespace
 
 bool is_network_scenario(const fs::path& path, std::span<const Override> overrides) {
@@ -259,6 +283,7 @@ NetworkScenario read_network_scenario(const fs::path& path, std::span<const Over
     }
     scenario.tasks.push_back(std::move(task));
   }
+  refuse_too_many(root, scenario);
   if (scenario.tasks.empty()) root.at("program").fail("expected at least one collective or transfer");
   return scenario;
 }

@@ -187,12 +187,8 @@ void ExpertStep::add_exchanges(const RoutedTraffic& moved, Duration& dispatch, D
     combine += mode_->exchange->combine(moved);
     return;
   }
-  const auto run = [&](const TransferProgram& program) {
-    const ProgramStart start{&program, Instant()};
-    return run_programs(topology_, std::span(&start, 1)).end - Instant();
-  };
-  dispatch += run(mode_->programs->dispatch(moved));
-  combine += run(mode_->programs->combine(moved));
+  dispatch += alone_time(topology_, mode_->programs->dispatch(moved)).time;
+  combine += alone_time(topology_, mode_->programs->combine(moved)).time;
 }
 
 void ExpertStep::show_traffic(std::int32_t layer, std::uint64_t draw_name, const SeeTraffic& see) {

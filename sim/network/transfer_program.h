@@ -111,4 +111,16 @@ enum class RecordRates { no, yes };
 NetworkRun run_programs(const Topology& topology, std::span<const ProgramStart> programs,
                         RecordRates record = RecordRates::no);
 
+/// A program alone on the flow network. Up to `kExactTransfers` transfers it is followed exactly; beyond, every round
+/// is estimated by epochs (`bounded_sharing.h`), the rounds of all GPUs one after the other, and `lower` is what no
+/// sharing can go below.
+struct AloneTime {
+  Duration time, lower;
+  bool bounded = false;
+};
+inline constexpr std::size_t kExactTransfers = 1 << 17;
+AloneTime alone_time(const Topology& topology, const TransferProgram& program);
+/// The estimate, whatever the number of transfers.
+AloneTime bounded_alone_time(const Topology& topology, const TransferProgram& program);
+
 }  // namespace moesim

@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "engine/event_queue.h"
+#include "network/bounded_sharing.h"
 #include "network/flow_network.h"
 #include "network/transfer_program.h"
 
@@ -214,7 +215,57 @@ class Run {
   NetworkRun result_;
 };
 
+/// At 32 epochs estimates of 64 and 256 GPUs are within 0.1 % of the exact time, at 20 within 0.3 % (flow_bench).
+constexpr std::uint32_t kEpochs = 20;
+
+/// Links of the topology, then the ports.
+std::vector<BytesPerSecond> all_capacities(const Topology& topology, const TransferProgram& program) {
+  std::vector<BytesPerSecond> capacities;
+  for (const Link& link : topology.links()) capacities.push_back(reachable(link.rate));
+  capacities.insert(capacities.end(), program.ports().begin(), program.ports().end());
+  return capacities;
+}
+
 }  // namespace
+
+AloneTime bounded_alone_time(const Topology& topology, const TransferProgram& program) {
+  const std::vector<BytesPerSecond> capacities = all_capacities(topology, program);
+  const auto first_port = static_cast<std::uint32_t>(topology.links().size());
+  AloneTime sum{{}, {}, true};
+  std::vector<std::uint32_t> links;
+  std::vector<std::size_t> first;
+  std::vector<SizedPath> flows;
+  for (const TransferRound& round : program.rounds()) {
+    links.clear();
+    first.clear();
+    flows.clear();
+    for (const Transfer& transfer : program.transfers().subspan(round.first, round.transfers)) {
+      if (transfer.bytes.value == 0) continue;
+      for (std::uint32_t i = 0; i < transfer.count; ++i) {
+        first.push_back(links.size());
+        for (const LinkId link : program.links_of(transfer)) links.push_back(link.value);
+        if (transfer.out_port != kNoPort) links.push_back(first_port + transfer.out_port);
+        if (transfer.in_port != kNoPort) links.push_back(first_port + transfer.in_port);
+        flows.push_back({{}, transfer.bytes});
+      }
+    }
+    first.push_back(links.size());
+    for (std::size_t i = 0; i < flows.size(); ++i) {
+      flows[i].links = std::span(links).subspan(first[i], first[i + 1] - first[i]);
+    }
+    const BoundedTime time = flows.empty() ? BoundedTime{} : bounded_time(capacities, flows, kEpochs);
+    sum.time = std::max(sum.time, round.release) + round.latency + time.estimate;
+    sum.lower = std::max(sum.lower, round.release) + round.latency + time.lower;
+  }
+  return sum;
+}
+
+AloneTime alone_time(const Topology& topology, const TransferProgram& program) {
+  if (program.transfers().size() > kExactTransfers) return bounded_alone_time(topology, program);
+  const ProgramStart start{&program, Instant()};
+  const Duration time = run_programs(topology, std::span(&start, 1)).end - Instant();
+  return {time, time, false};
+}
 
 NetworkRun run_programs(const Topology& topology, std::span<const ProgramStart> programs, RecordRates record) {
   return Run(topology, programs, record).take();

@@ -39,6 +39,12 @@ std::string network_text(const NetworkResult& result) {
                     shortened(task.what, 42), task.ranks, size_text(task.bytes), time_of(task.start - Instant()),
                     time_of(task.closed_form), time_of(task.alone), time_of(task.finish - task.start), task.slowdown());
   }
+  for (const NetworkTaskResult& task : result.tasks) {
+    if (!task.bounded) continue;
+    text +=
+        fmt::format("bounded         {}: {} transfers are estimated by epochs, not followed one by one; at least {}\n",
+                    task.name, whole_number(static_cast<std::int64_t>(task.transfers)), time_of(task.lower));
+  }
   if (result.links.empty()) return text;
   text += fmt::format("\n{:<36} {:<9} {:>10} {:>12} {:>7}\n", "busiest links (one way)", "class", "bytes",
                       "utilization", "peak");
@@ -75,6 +81,10 @@ std::string network_json(const NetworkResult& result) {
                      {"closed_form_ms", task.closed_form.milliseconds()},
                      {"alone_ms", task.alone.milliseconds()},
                      {"slowdown", task.slowdown()}});
+    if (task.bounded) {
+      tasks.back()["bounded"] = true;
+      tasks.back()["lower_ms"] = task.lower.milliseconds();
+    }
   }
   json["program"] = std::move(tasks);
   ordered_json classes = ordered_json::array();

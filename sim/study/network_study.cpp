@@ -67,8 +67,10 @@ Prepared prepare(const NetworkScenario& scenario, const Topology& topology, cons
   prepared.result.start = Instant::at(task.start);
   prepared.result.transfers = prepared.program.transfers().size();
   prepared.result.closed_form = closed_form(topology, prepared.program).total();
-  const ProgramStart alone{&prepared.program, Instant()};
-  prepared.result.alone = run_programs(topology, std::span(&alone, 1)).end - Instant();
+  const AloneTime alone = alone_time(topology, prepared.program);
+  prepared.result.alone = alone.time;
+  prepared.result.lower = alone.lower;
+  prepared.result.bounded = alone.bounded;
   return prepared;
 }
 
@@ -98,6 +100,24 @@ void describe_links(NetworkResult& result, const Topology& topology, const Netwo
   }
 }
 
+/// Of the only task, whose bytes are known and whose rates are not.
+NetworkRun estimated(const Topology& topology, const Prepared& task) {
+  NetworkRun run;
+  run.finish.push_back(task.result.start + task.result.alone);
+  run.end = run.finish.front();
+  run.transfers = task.program.transfers().size();
+  std::vector<double> bytes(topology.links().size());
+  for (const Transfer& transfer : task.program.transfers()) {
+    for (const LinkId link : task.program.links_of(transfer)) {
+      bytes[link.value] += static_cast<double>(transfer.bytes.value) * transfer.count;
+    }
+  }
+  for (std::uint32_t i = 0; i < bytes.size(); ++i) {
+    if (bytes[i] > 0) run.links.push_back({LinkId{i}, bytes[i], {bytes[i] / task.result.alone.seconds()}});
+  }
+  return run;
+}
+
 }  // namespace
 
 NetworkResult simulate_network(const NetworkScenario& scenario, RecordRates record) {
@@ -112,7 +132,9 @@ NetworkResult simulate_network(const NetworkScenario& scenario, RecordRates reco
   for (const NetworkTask& task : scenario.tasks) prepared.push_back(prepare(scenario, topology, task));
   std::vector<ProgramStart> starts;
   for (const Prepared& task : prepared) starts.push_back({&task.program, task.result.start});
-  NetworkRun run = run_programs(topology, starts, record);
+  const bool bounded =
+      std::any_of(prepared.begin(), prepared.end(), [](const Prepared& p) { return p.result.bounded; });
+  NetworkRun run = bounded ? estimated(topology, prepared.front()) : run_programs(topology, starts, record);
   for (std::size_t i = 0; i < prepared.size(); ++i) {
     prepared[i].result.finish = run.finish[i];
     result.tasks.push_back(std::move(prepared[i].result));

@@ -19,6 +19,8 @@ struct NetworkTaskResult {
   std::uint64_t transfers = 0;
   Duration closed_form;  ///< alone, without max-min
   Duration alone;        ///< on the flow network
+  Duration lower;        ///< with `bounded`: no sharing can be faster
+  bool bounded = false;  ///< too many transfers to follow each: `alone` is an estimate
   Instant start, finish;
   /// Time beside the others over time alone.
   double slowdown() const { return alone == Duration() ? 1 : (finish - start) / alone; }
@@ -35,6 +37,8 @@ struct NetworkResult {
   Provenance provenance;
 };
 
+/// A task of more than `kExactTransfers` transfers is estimated, and has the network for itself: read_network_scenario
+/// takes it alone only.
 NetworkResult simulate_network(const NetworkScenario& scenario, RecordRates record = RecordRates::no);
 
 /// Bars of the tasks and counters of the busiest links, for a Chrome trace.

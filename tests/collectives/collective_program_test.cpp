@@ -306,44 +306,50 @@ TEST_F(Programs, TheOrderOfGpusDoesNotMatter) {
   }
 }
 
-/// Two leaves with `spines` between them, one GPU a node on each leaf's `nodes` nodes, all cables of 50 GB/s.
-ClusterSpec two_leaves(std::int32_t spines, Multipath multipath) {
-  ClusterSpec cluster = line_rate_hgx(8);
+/// 32 machines of one GPU on two leaves of 16, with 4 spines, 8:1 oversubscribed: 4 uplinks of 25 GB/s a leaf.
+ClusterSpec two_leaves(Multipath multipath) {
+  ClusterSpec cluster = line_rate_hgx(32);
   cluster.gpus_per_node = cluster.scale_up_domain = cluster.nics_per_node = 1;
   cluster.fabric = FabricKind::leaf_spine;
-  cluster.leaf_ports = 4;
-  cluster.spines = spines;
+  cluster.leaf_ports = 16;
+  cluster.oversubscription = 8;
+  cluster.spines = 4;
   cluster.multipath = multipath;
   return cluster;
 }
 
 TEST_F(Programs, HashedFlowsCollideAndSprayedOnesDoNot) {
-  // 8 GPUs on two leaves of 4 with 4 uplinks: every GPU sends s / 8 to each of the 4 behind the other leaf. Sprayed,
-  // the trunk of 4 x 50 GB/s carries 4 x s / 2: it never binds before the NICs, which send 7/8 s. Hashed, 16 flows of s
-  // / 8 fall on 4 cables; the time cannot be below the sprayed one and ends with the fullest cable or later.
+  // 4 GPUs on each leaf; every one sends s / 8 to each of the 4 behind the other leaf: 16 messages of 10 MB. Sprayed,
+  // the trunk of 100 GB/s takes 1.6 ms whatever the GPUs' numbers. Hashed, the fullest of 4 cables holds at least 4 of
+  // the 16, which 25 GB/s take 1.6 ms for, and mostly more. Other numbers are other draws from one distribution: two
+  // sets of 60 numberings have the same mean within their spread.
   const CollectiveCall call{Collective::all_to_all, Algorithm::direct, Protocol::bulk, Bytes{80'000'000}};
   const auto seconds = [&](const Topology& topology, const GpuGroup& group) {
     const TransferProgram program = collective_program(topology, plain_profile(), group, call);
     return (alone(topology, program) - closed_form(topology, program).latency).seconds();
   };
-  const Topology sprayed(two_leaves(4, Multipath::split)), hashed(two_leaves(4, Multipath::hash));
-  EXPECT_NEAR(seconds(sprayed, first_gpus(8)), 7.0 / 8 * 80e6 / kNic, 1e-9);
-  // Renumbering the GPUs of the group is another draw of the hash from one distribution: two disjoint sets of 60
-  // orders have the same mean within their spread.
-  GpuGroup order = first_gpus(8);
+  const Topology sprayed(two_leaves(Multipath::split)), hashed(two_leaves(Multipath::hash));
+  std::vector<std::uint32_t> places(16);
+  std::iota(places.begin(), places.end(), 0U);
   double sum[2] = {0, 0}, squares[2] = {0, 0}, least = 1;
-  constexpr int kOrders = 60;
-  for (int i = 0; i < 2 * kOrders; ++i) {
-    std::next_permutation(order.begin(), order.end());
-    std::rotate(order.begin(), order.begin() + 3, order.end());
-    const double time = seconds(hashed, order);
+  constexpr int kNumberings = 60;
+  for (int i = 0; i < 2 * kNumberings; ++i) {
+    GpuGroup group;
+    for (const std::uint32_t leaf : {0U, 16U}) {
+      std::next_permutation(places.begin() + 8, places.end());
+      std::rotate(places.begin(), places.begin() + 5, places.end());
+      for (std::size_t k = 0; k < 4; ++k) group.push_back(GpuId{leaf + places[k]});
+    }
+    EXPECT_NEAR(seconds(sprayed, group), 1.6e-3, 1e-9);
+    const double time = seconds(hashed, group);
     least = std::min(least, time);
-    sum[i / kOrders] += time / kOrders;
-    squares[i / kOrders] += time * time / kOrders;
+    sum[i / kNumberings] += time / kNumberings;
+    squares[i / kNumberings] += time * time / kNumberings;
   }
-  EXPECT_GE(least, 7.0 / 8 * 80e6 / kNic - 1e-9);
-  EXPECT_GT(sum[0], 1.05 * 7.0 / 8 * 80e6 / kNic);
-  const double spread = std::sqrt((squares[0] - sum[0] * sum[0] + squares[1] - sum[1] * sum[1]) / kOrders);
+  EXPECT_GE(least, 1.6e-3 - 1e-9);
+  EXPECT_GT(sum[0], 2e-3);
+  const double spread = std::sqrt((squares[0] - sum[0] * sum[0] + squares[1] - sum[1] * sum[1]) / kNumberings);
+  EXPECT_GT(spread, 0);
   EXPECT_LT(std::abs(sum[0] - sum[1]), 4 * spread);
 }
 

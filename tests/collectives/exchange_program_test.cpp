@@ -117,6 +117,27 @@ TEST(UnevenAllToAll, EndsWithTheBusiestPortOrLater) {
   EXPECT_NEAR((skewed - even).seconds(), 3 * m / 50e9, 1e-9);
 }
 
+TEST(UnevenAllToAll, TheEstimateOfManyTransfersIsCloseToTheExactTime) {
+  // 64 GPUs with messages of 0 to 2 MB, and the same with a spine of half the rate.
+  for (const double oversubscription : {1.0, 2.0}) {
+    ClusterSpec cluster = hgx(8);
+    cluster.fabric = FabricKind::leaf_spine;
+    cluster.oversubscription = oversubscription;
+    const Topology topology(cluster);
+    std::vector<Bytes> messages(64 * 64);
+    for (std::size_t i = 0; i < messages.size(); ++i) {
+      messages[i] = Bytes{static_cast<std::int64_t>(i * 2654435761U % 2'000'000)};
+    }
+    const TransferProgram program = uneven_all_to_all(topology, shipped_profile(cluster), first_gpus(64), messages);
+    const AloneTime exact = alone_time(topology, program), estimate = bounded_alone_time(topology, program);
+    EXPECT_FALSE(exact.bounded);
+    EXPECT_TRUE(estimate.bounded);
+    EXPECT_NEAR(estimate.time / exact.time, 1, 5e-3);
+    EXPECT_LE(estimate.lower, exact.time);
+    EXPECT_LE(estimate.lower, estimate.time);
+  }
+}
+
 TEST(GroupTimes, GroupsOfTheirOwnLinksTakeTheClosedForm) {
   // Four groups of two GPUs in one domain share no port.
   const ClusterSpec cluster = hgx(1);
