@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "collectives/curve_correction.h"
 #include "collectives/link_loads.h"
 #include "core/check.h"
 #include "core/math.h"
@@ -20,16 +21,29 @@ struct Line {
 };
 using Lines = std::vector<Line>;
 
-Duration fastest(const Lines& lines, Bytes bytes) {
-  const auto s = static_cast<double>(bytes.value);
+double fastest(const Lines& lines, double s) {
   double best = lines.front().seconds + lines.front().per_byte * s;
   for (std::size_t i = 1; i < lines.size(); ++i) best = std::min(best, lines[i].seconds + lines[i].per_byte * s);
-  return Duration::from_seconds(best);
+  return best;
 }
+
+/// The protocols of one collective and what they leave of the measured times.
+struct Curve {
+  Lines lines;
+  PreparedCorrection correction;
+
+  Duration time(Bytes bytes) const {
+    const auto s = static_cast<double>(bytes.value);
+    return Duration::from_seconds(correction.corrected(fastest(lines, s), s));
+  }
+};
 
 double log2_of(double x) {
   return x <= 1 ? 0 : logarithm(x) / logarithm(2.0);
 }
+
+/// Words that LL128 carries of the 16 in a line; the others are flags [nccl].
+constexpr double kLl128Payload = 15.0 / 16;
 
 /// What the lines of one group are made from.
 struct Preparation {
@@ -51,20 +65,24 @@ struct Preparation {
   }
 };
 
-/// LL and Simple of the ring family; `w` busbw bytes a byte of the collective.
+/// LL, LL128 and Simple of the ring family; `w` busbw bytes a byte of the collective.
 Lines ring_lines(const Preparation& p, const LinkLoads& loads, double w, double steps, double network_steps) {
   const RingProtocols& ring = p.profile.ring;
-  const double base = ring.base.seconds() + network_steps * p.profile.network.hop.seconds();
-  const double bulk_base = ring.base.seconds() + network_steps * p.profile.network.bulk_hop.seconds();
-  return {{base + steps * ring.step.seconds(), w * p.slope(loads, ring.ll_share, p.profile.network.ll_share)},
-          {bulk_base + ring.simple_extra.seconds() + steps * ring.simple_step.seconds(),
-           w * p.slope(loads, ring.simple_share, p.profile.network.share)}};
+  const NetworkProtocols& network = p.profile.network;
+  const auto line = [&](Duration extra, Duration step, Duration hop, double slope) {
+    return Line{ring.base.seconds() + extra.seconds() + steps * step.seconds() + network_steps * hop.seconds(),
+                w * slope};
+  };
+  Lines lines{line({}, ring.step, network.hop, p.slope(loads, ring.ll_share, network.ll_share)),
+              line(ring.simple_extra, ring.simple_step, network.bulk_hop,
+                   p.slope(loads, ring.simple_share, network.share))};
+  if (ring.ll128_share > 0) {
+    lines.push_back(line(ring.ll128_extra, ring.ll128_step, network.ll128_hop,
+                         p.slope(loads, ring.ll128_share, kLl128Payload * network.share)));
+  }
+  return lines;
 }
 
-LinkLoads all_reduce_loads(const Preparation& p) {
-  const double between = p.nodes.nodes() == 2 ? 1 / p.profile.network.two_node_factor : 1;
-  return ring_loads(p.topology, p.nodes, between);
-}
 
 Lines all_reduce_lines(const Preparation& p, const LinkLoads& loads) {
   const double ranks = p.ranks;
@@ -102,11 +120,9 @@ Lines send_recv_lines(const Preparation& p, const LinkLoads& loads) {
   return {{parameters.latency.seconds(), p.slope(loads, parameters.share, parameters.share)}};
 }
 
-Lines custom_lines(const Preparation& p, const Lines& nccl) {
+Lines custom_lines(const Preparation& p, const LinkLoads& loads, const Lines& nccl) {
   const CustomAllReduce& custom = p.profile.custom_all_reduce;
-  if (p.nodes.nodes() > 1 || p.ranks > custom.max_ranks) return nccl;
   const double ranks = p.ranks;
-  const LinkLoads loads = within_node_loads(p.topology, p.nodes);
   Lines lines = nccl;
   lines.push_back({custom.one_shot_base.seconds() + custom.one_shot_per_peer.seconds() * (ranks - 1),
                    (ranks - 1) * p.slope(loads, custom.one_shot_share, 0)});
@@ -133,61 +149,94 @@ std::string_view name(Collective kind) {
   fail_invariant(__FILE__, __LINE__, "unknown collective");
 }
 
+/// What the topology alone decides: bytes on every link for one byte of each pattern.
+struct GroupCollectives::Routes {
+  const Topology& topology;
+  GroupNodes nodes;
+  LinkLoads tree, ring, direct, message, within;  ///< tree: an all-reduce between two nodes, half of the ring's bytes
+};
+
 struct GroupCollectives::Tables {
-  std::array<Lines, 5> by_kind;
+  std::array<Curve, 5> by_kind;
   std::array<CarriedBytes, 5> carried{};  // by one byte
-  Lines custom_all_reduce, broadcast;
+  Curve custom_all_reduce, broadcast;
 };
 
 GroupCollectives::GroupCollectives(const Topology& topology, const CollectiveProfile& profile, GpuGroup group)
     : group_(std::move(group)) {
   MOESIM_CHECK(!group_.empty(), "a communicator has at least one GPU");
-  const GroupNodes nodes = group_nodes(topology, group_);
+  GroupNodes nodes = group_nodes(topology, group_);
   nodes_ = nodes.nodes();
   if (group_.size() == 1) return;
-  const Preparation p{topology, profile, nodes, ranks()};
+  const double between = nodes_ == 2 ? 1 / profile.network.two_node_factor : 1;
+  LinkLoads message(topology);
+  message.add(group_[0], group_[1], 1);
+  LinkLoads tree = ring_loads(topology, nodes, between), ring = ring_loads(topology, nodes, 1);
+  LinkLoads direct = all_to_all_loads(topology, nodes), within = within_node_loads(topology, nodes);
+  routes_ = std::make_shared<const Routes>(Routes{topology, std::move(nodes), std::move(tree), std::move(ring),
+                                                  std::move(direct), std::move(message), std::move(within)});
+  prepare(profile);
+}
+
+GroupCollectives GroupCollectives::with(const CollectiveProfile& profile) const {
+  GroupCollectives other = *this;
+  if (routes_) other.prepare(profile);
+  return other;
+}
+
+void GroupCollectives::prepare(const CollectiveProfile& profile) {
+  const Preparation p{routes_->topology, profile, routes_->nodes, ranks()};
   auto tables = std::make_shared<Tables>();
-  const auto lines = [&](Collective kind) -> Lines& { return tables->by_kind[static_cast<std::size_t>(kind)]; };
+  const auto set = [&](CostCurve curve, Lines lines) {
+    Curve made{std::move(lines), {}};
+    // Measured inside one domain: between domains the network has its own law.
+    if (nodes_ == 1) {
+      made.correction = PreparedCorrection(profile.corrections, curve, p.ranks);
+      made.correction.make_monotone([&](double size) { return fastest(made.lines, size); });
+    }
+    return made;
+  };
+  const auto curve = [&](Collective kind) -> Curve& { return tables->by_kind[static_cast<std::size_t>(kind)]; };
   const auto carry = [&](Collective kind, const LinkLoads& loads, double w) {
     CarriedBytes& carried = tables->carried[static_cast<std::size_t>(kind)];
     carried = loads.total_by_kind();
     for (double& bytes : carried) bytes *= w;
   };
   const double gathered = (p.ranks - 1.0) / p.ranks;
-  const LinkLoads reduced = all_reduce_loads(p);
-  lines(Collective::all_reduce) = all_reduce_lines(p, reduced);
-  carry(Collective::all_reduce, reduced, 2 * gathered);
-  const LinkLoads ring = ring_loads(topology, nodes, 1);
   const double gather_hops = p.n() - 1;
-  lines(Collective::all_gather) = ring_lines(p, ring, gathered, p.g() - 1, gather_hops);
-  lines(Collective::reduce_scatter) = lines(Collective::all_gather);
-  carry(Collective::all_gather, ring, gathered);
-  carry(Collective::reduce_scatter, ring, gathered);
-  const LinkLoads direct = all_to_all_loads(topology, nodes);
-  lines(Collective::all_to_all) = all_to_all_lines(p, direct);
-  carry(Collective::all_to_all, direct, 1);
-  LinkLoads message(topology);
-  message.add(group_[0], group_[1], 1);
-  lines(Collective::send_recv) = send_recv_lines(p, message);
-  carry(Collective::send_recv, message, 1);
-  tables->custom_all_reduce = custom_lines(p, lines(Collective::all_reduce));
-  tables->broadcast = ring_lines(p, ring, 1, p.g() - 1, gather_hops);
+  curve(Collective::all_reduce) = set(CostCurve::all_reduce, all_reduce_lines(p, routes_->tree));
+  carry(Collective::all_reduce, routes_->tree, 2 * gathered);
+  const Lines gather = ring_lines(p, routes_->ring, gathered, p.g() - 1, gather_hops);
+  curve(Collective::all_gather) = set(CostCurve::all_gather, gather);
+  curve(Collective::reduce_scatter) = set(CostCurve::reduce_scatter, gather);
+  carry(Collective::all_gather, routes_->ring, gathered);
+  carry(Collective::reduce_scatter, routes_->ring, gathered);
+  curve(Collective::all_to_all) = set(CostCurve::all_to_all, all_to_all_lines(p, routes_->direct));
+  carry(Collective::all_to_all, routes_->direct, 1);
+  curve(Collective::send_recv) = set(CostCurve::send_recv, send_recv_lines(p, routes_->message));
+  carry(Collective::send_recv, routes_->message, 1);
+  tables->custom_all_reduce = curve(Collective::all_reduce);
+  if (nodes_ == 1 && p.ranks <= profile.custom_all_reduce.max_ranks) {
+    tables->custom_all_reduce =
+        set(CostCurve::custom_all_reduce, custom_lines(p, routes_->within, curve(Collective::all_reduce).lines));
+  }
+  tables->broadcast = {ring_lines(p, routes_->ring, 1, p.g() - 1, gather_hops), {}};
   tables_ = std::move(tables);
 }
 
 Duration GroupCollectives::time(Collective kind, Bytes bytes) const {
   if (!tables_ || bytes.value <= 0) return {};
-  return fastest(tables_->by_kind[static_cast<std::size_t>(kind)], bytes);
+  return tables_->by_kind[static_cast<std::size_t>(kind)].time(bytes);
 }
 
 Duration GroupCollectives::custom_all_reduce_time(Bytes bytes) const {
   if (!tables_ || bytes.value <= 0) return {};
-  return fastest(tables_->custom_all_reduce, bytes);
+  return tables_->custom_all_reduce.time(bytes);
 }
 
 Duration GroupCollectives::broadcast_time(Bytes bytes) const {
   if (!tables_ || bytes.value <= 0) return {};
-  return fastest(tables_->broadcast, bytes);
+  return tables_->broadcast.time(bytes);
 }
 
 CarriedBytes GroupCollectives::moved_bytes(Collective kind, Bytes bytes) const {

@@ -58,6 +58,7 @@ ExpertStep::ExpertStep(const ModelSpec& model, const KernelCost& kernels, const 
   shape.hidden = model.hidden;
   shape.intermediate = std::max<std::int64_t>(1, model.moe.width / plan.etp);
   shape.local_experts = (placement.slots() + placement.ranks() - 1) / placement.ranks();
+  experts_per_rank_ = shape.local_experts;
   shape.top_k = model.moe.top_k;
   shape.gated = model.moe.gated;
   shape.weight = model.formats.experts;
@@ -177,12 +178,12 @@ void ExpertStep::draw(std::int32_t layer, const Sources& sources, std::uint64_t 
 RoutedTraffic ExpertStep::traffic(const Sources& sources) {
   const ExchangeCounts& c = counts_of_exchange_;
   const std::size_t gpus = sources.by_gpu.size();
-  if (gpus == c.rows.size()) return {c.tokens, c.rows, c.rank_copies, c.node_copies, c.pair_rows};
+  if (gpus == c.rows.size()) return {c.tokens, c.rows, c.rank_copies, c.node_copies, c.pair_rows, experts_per_rank_};
   for (std::size_t i = 0; i < gpus; ++i) {
     rows_[i] = c.rows[i * c.rows.size() / gpus];
     copies_[i] = c.rank_copies[i * c.rows.size() / gpus];
   }
-  return {sources.by_gpu, rows_, copies_, c.node_copies, {}};
+  return {sources.by_gpu, rows_, copies_, c.node_copies, {}, experts_per_rank_};
 }
 
 }  // namespace moesim

@@ -67,6 +67,7 @@ class ExpertStep {
   std::optional<ExpertLoads> loads_;
   std::optional<MoeCost> moe_cost_;
   std::optional<MoeExchange> exchange_;
+  std::int64_t experts_per_rank_ = 0;
   std::vector<std::uint32_t> rank_of_expert_, node_of_expert_;
   std::vector<std::vector<double>> rank_ratio_, node_ratio_;  ///< by MoE layer, found on first use
   std::vector<std::uint32_t> counts_, matrix_;
