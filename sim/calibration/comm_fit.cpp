@@ -115,7 +115,10 @@ void fit_parameters(CommPredictor& predictor, const FitSection& section, const s
   for (const FitParameter& parameter : section.parameters) {
     problem.low.push_back(logarithm(parameter.low));
     problem.high.push_back(logarithm(parameter.high));
-    start.push_back(logarithm(std::clamp(parameter.get(from), parameter.low, parameter.high)));
+    // From a bound, where a logarithm moves nothing, no fit would come away.
+    const double given = parameter.get(from);
+    const bool inside = given > 1.01 * parameter.low && given < 0.99 * parameter.high;
+    start.push_back(logarithm(inside ? given : std::sqrt(parameter.low * parameter.high)));
   }
   problem.starts.push_back(start);
   constexpr int primes[] = {2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41};
@@ -177,11 +180,10 @@ void fit_corrections(CommPredictor& predictor, const FitSection& section, const 
     return distinct.size() < fewest;
   });
   if (left.empty()) return;
-  // A collective of the ring family has a law of its own name: the bound is for each of them.
-  const std::size_t curves = left.size() / std::max<std::size_t>(1, section.curves.size());
-  const std::size_t each = std::max(fewest, kMostKnots / std::max<std::size_t>(1, curves));
+  std::map<CostCurve, std::size_t> counts;  // of ranks with a curve of their own
+  for (const auto& [key, residuals] : left) ++counts[key.first];
   for (const auto& [key, residuals] : left) {
-    const CurveCorrection correction = corrected_curve(key.first, key.second, residuals, each);
+    const CurveCorrection correction = corrected_curve(key.first, key.second, residuals, kMostKnots / counts[key.first]);
     for (CollectiveProfile& profile : profiles) profile.corrections.push_back(correction);
   }
 }
@@ -296,14 +298,14 @@ std::vector<FittedRange> ranges_of(const std::vector<const CommSample*>& samples
   return list;
 }
 
+/// Ratio of the errors with corrections to those without, over all that was left out.
 bool corrections_earn_their_place(const std::vector<HeldOutErrors>& held_out) {
-  bool better = false;
+  double ratio = 1;
   for (const HeldOutErrors& errors : held_out) {
-    const double law = errors_of(errors.law).median_ape, corrected = errors_of(errors.corrected).median_ape;
-    if (errors.hold_out == HoldOut::points) better = corrected < 0.95 * law;
-    if (errors.hold_out == HoldOut::ranks && corrected > 1.1 * law) return false;
+    if (errors.law.empty() || (errors.hold_out != HoldOut::points && errors.hold_out != HoldOut::ranks)) continue;
+    ratio *= errors_of(errors.corrected).median_ape / std::max(1e-6, errors_of(errors.law).median_ape);
   }
-  return better;
+  return ratio < 0.95;
 }
 
 }  // namespace
@@ -319,6 +321,13 @@ HeldOutErrors cross_validate(CommPredictor& predictor, std::span<const CommSyste
   for (std::size_t fold = 0; fold < count; ++fold) {
     std::vector<const CommSample*> seen, unseen;
     for (std::size_t i = 0; i < taken.size(); ++i) (folds[i] == fold ? unseen : seen).push_back(taken[i]);
+    if (hold_out == HoldOut::ranks) {
+      std::erase_if(unseen, [&](const CommSample* sample) {
+        return std::none_of(seen.begin(), seen.end(), [&](const CommSample* other) {
+          return (other->domains > 1) == (sample->domains > 1);
+        });
+      });
+    }
     if (!seen.empty() && !unseen.empty()) {
       std::vector<CollectiveProfile> fitted = profiles;
       fit_section(predictor, systems, section, seen, fitted, Corrections::fitted);

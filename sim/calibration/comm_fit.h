@@ -12,7 +12,7 @@
 
 namespace moesim {
 
-/// At most this many knots of corrections in a section.
+/// At most this many knots of corrections for one collective or kernel, over all counts of ranks.
 inline constexpr std::size_t kMostKnots = 64;
 
 enum class Corrections { none, fitted };
@@ -49,7 +49,9 @@ struct HeldOutErrors {
 /// Called with the number of fits done and to do.
 using FitProgress = std::function<void(std::int64_t done, std::int64_t total)>;
 
-/// Every sample of the section predicted by a fit without its fold. A fold that is everything is not scored.
+/// Every sample of the section predicted by a fit without its fold. A fold that is everything is not scored, nor are
+/// samples inside a domain (between domains) when their count of ranks is the only one there: the law has parts that
+/// nothing else would fit.
 HeldOutErrors cross_validate(CommPredictor& predictor, std::span<const CommSystem> systems, const FitSection& section,
                              std::span<const CommSample* const> samples, const std::vector<CollectiveProfile>& profiles,
                              HoldOut hold_out, const FitProgress& progress = {});
@@ -65,8 +67,8 @@ struct SectionFit {
   std::vector<FittedRange> ranges;  ///< one a curve
 };
 
-/// Fits `section` into `profiles`. Corrections stay where cross-validation says so: points left out are predicted
-/// better by more than a twentieth, and counts of ranks left out no worse by more than a tenth. Nothing is done, and
+/// Fits `section` into `profiles`. Corrections stay where cross-validation says so: the ratios of the median errors with
+/// and without them, for points and for counts of ranks left out, multiply to less than 0.95. Nothing is done, and
 /// `samples` is empty, where no sample is of the section.
 SectionFit fit_and_validate(CommPredictor& predictor, std::span<const CommSystem> systems, const FitSection& section,
                             std::span<const CommSample* const> samples, std::vector<CollectiveProfile>& profiles,

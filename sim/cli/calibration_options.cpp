@@ -43,6 +43,7 @@ std::variant<CommTableOptions, Refusal> comm_table_options(const Arguments& argu
   options.provider = arguments.value("provider");
   std::transform(options.provider.begin(), options.provider.end(), options.provider.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  options.version = arguments.value("lib-version");
   return options;
 }
 

@@ -33,6 +33,7 @@ constexpr OptionRow rows[] = {
      .meaning = "what was timed: nccl custom_allreduce deepep_ll deepep_normal nvlink_a2a p2p"},
     {.name = "gpu", .value = "NAME", .meaning = "only rows of this GPU"},
     {.name = "provider", .value = "LIBRARY", .meaning = "only rows of this library"},
+    {.name = "lib-version", .value = "VERSION", .meaning = "only rows of this version of their library"},
     {.name = "cluster", .value = "FILE", .meaning = "the hardware of all rows", .completion = Completion::file},
     {.name = "section",
      .value = "NAME",

@@ -17,6 +17,7 @@ constexpr OptionRow rows[] = {
      .meaning = "what was timed: nccl custom_allreduce deepep_ll deepep_normal nvlink_a2a p2p"},
     {.name = "gpu", .value = "NAME", .meaning = "only rows of this GPU"},
     {.name = "provider", .value = "LIBRARY", .meaning = "only rows of this library"},
+    {.name = "lib-version", .value = "VERSION", .meaning = "only rows of this version of their library"},
     {.name = "cluster", .value = "FILE", .meaning = "the hardware of all rows", .completion = Completion::file},
     {.name = "profile",
      .value = "FILE",
@@ -38,7 +39,13 @@ int run(const Arguments& arguments) {
   for (const CommSample& sample : samples.samples) all.push_back(&sample);
   for (const CommSystem& system : samples.systems) profiles.push_back(system.profile);
   const std::vector<double> seconds = CommPredictor(samples.systems).predict(all, profiles);
-  for (std::size_t i = 0; i < all.size(); ++i) predictions.scored.push_back({all[i], seconds[i]});
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (seconds[i] > 0) {
+      predictions.scored.push_back({all[i], seconds[i]});
+    } else {
+      ++samples.skipped["no profile has this kernel"];
+    }
+  }
   if (arguments.has("csv")) {
     const std::string problem = write_file_atomically(arguments.value("csv"), predictions_csv(predictions));
     if (!problem.empty()) return fail(exit_missing, problem);

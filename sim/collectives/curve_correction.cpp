@@ -93,8 +93,12 @@ PreparedCorrection::PreparedCorrection(std::span<const CurveCorrection> correcti
   if (above->ranks > below->ranks) {
     weight = (logarithm(ranks) - logarithm(below->ranks)) / (logarithm(above->ranks) - logarithm(below->ranks));
   }
+  // One count of ranks says little about another: half of it for twice or half the ranks.
+  double faded = 1;
+  if (ranks > above->ranks) faded = above->ranks / ranks;
+  if (ranks < below->ranks) faded = ranks / below->ranks;
   for (const double size : sizes) {
-    knots_.push_back({size, (1 - weight) * value_at(*below, size) + weight * value_at(*above, size), 0});
+    knots_.push_back({size, faded * ((1 - weight) * value_at(*below, size) + weight * value_at(*above, size)), 0});
   }
 }
 

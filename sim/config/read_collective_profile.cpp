@@ -363,6 +363,24 @@ CollectiveProfile read_collective_profile(const std::filesystem::path& path, con
   return profile;
 }
 
+bool is_collective_profile(const std::filesystem::path& path) {
+  const nlohmann::ordered_json document = parse_json_file(path);
+  return document.is_object() && document.value("format", nlohmann::ordered_json()).is_string() &&
+         document.at("format").get<std::string>().starts_with("moesim-collectives");
+}
+
+CollectiveProfile own_collective_profile(const std::filesystem::path& path, const GpuSpec& gpu,
+                                         const ClusterSpec& cluster, const CollectiveProfile& base) {
+  CollectiveProfile profile = read_collective_profile(path, cluster, base);
+  const nlohmann::ordered_json document = parse_json_file(path);
+  if (!serves(JsonReader(document, path.string()), "gpus", gpu.id, cluster)) {
+    profile.extrapolated = true;
+    profile.notes.push_back(fmt::format("{} was not fitted on {}: scaled by the line rates of {}", profile.name, gpu.id,
+                                        cluster.name));
+  }
+  return profile;
+}
+
 CollectiveProfile collective_profile_for(const std::filesystem::path& folder, const GpuSpec& gpu,
                                          const ClusterSpec& cluster) {
   std::vector<std::filesystem::path> families;

@@ -75,7 +75,7 @@ class Row {
 
 /// Why a row is not used. `unknown system` and other problems of the hardware come from CommHardware.
 constexpr std::string_view kOtherGpu = "another GPU than --gpu", kOtherProvider = "another library than --provider",
-                           kOtherLibrary = "a library that the op is not of", kEager = "eager mode: host time",
+                           kOtherVersion = "another version than --lib-version", kOtherLibrary = "a library that the op is not of", kEager = "eager mode: host time",
                            kNoTime = "no time", kNoBytes = "no bytes", kNotModelled = "a kernel that is not modelled",
                            kHostWork = "time includes work around the kernel", kDegraded = "degraded fabric",
                            kOldVersion = "a version without NVLink", kOneRank = "fewer than two ranks",
@@ -143,6 +143,10 @@ class RowSamples {
  private:
   /// False, with the reason set, where the library is not of the op or not the one asked for.
   bool library_fits(std::initializer_list<std::string_view> own) {
+    if (!options_.version.empty() && row_.text("lib_version") != options_.version) {
+      reason = kOtherVersion;
+      return false;
+    }
     const std::string library = lower(row_.text("library"));
     if (!options_.provider.empty()) {
       if (library.starts_with(options_.provider)) return true;
@@ -195,7 +199,7 @@ class RowSamples {
 
   void add(CommSample sample, CostCurve curve, std::optional<double> microseconds) {
     if (!microseconds || *microseconds <= 0) {
-      if (samples.empty()) reason = kNoTime;
+      if (samples.empty() && reason.empty()) reason = kNoTime;
       return;
     }
     sample.curve = curve;
@@ -459,7 +463,7 @@ CommSamples read_comm_tables(std::span<const std::string> paths, const CommTable
 
 void overlay_profile(CommSamples& samples, const std::filesystem::path& file) {
   for (CommSystem& system : samples.systems) {
-    system.profile = read_collective_profile(file, system.topology->cluster(), system.profile);
+    system.profile = own_collective_profile(file, system.gpu, system.topology->cluster(), system.profile);
   }
 }
 

@@ -16,6 +16,7 @@ struct CommTableOptions {
   std::optional<std::filesystem::path> cluster;  ///< the hardware of all rows
   std::string gpu;       ///< id: rows of other GPUs are skipped; empty: all
   std::string provider;  ///< library in lower case: rows of others are skipped; empty: those that the op is of
+  std::string version;   ///< of the library: rows of others are skipped; empty: all
 };
 
 /// Reads the tables, `-` being standard input. A row that cannot be used is counted with its reason; a broken one is a

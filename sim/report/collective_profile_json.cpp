@@ -240,6 +240,37 @@ ordered_json new_file(const CommSystem& system, const ProfileFile& file) {
   return json;
 }
 
+/// Lists of numbers and texts on one line each.
+std::string with_short_lists(const std::string& text) {
+  std::string result;
+  std::size_t at = 0;
+  bool quoted = false;
+  while (at < text.size()) {
+    const char c = text[at];
+    if (c == '"' && (at == 0 || text[at - 1] != '\\')) quoted = !quoted;
+    if (c != '[' || quoted) {
+      result += c;
+      ++at;
+      continue;
+    }
+    const std::size_t end = text.find_first_of("[]{}", at + 1);
+    if (end == std::string::npos || text[end] != ']') {
+      result += c;
+      ++at;
+      continue;
+    }
+    for (; at <= end; ++at) {
+      if (text[at] != '\n') {
+        result += text[at];
+        continue;
+      }
+      while (at + 1 < end && text[at + 1] == ' ') ++at;
+      if (result.back() == ',') result += ' ';
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 std::string collective_profile_json(const CollectiveProfile& profile, std::span<const SectionFit> fits,
@@ -275,7 +306,7 @@ std::string collective_profile_json(const CollectiveProfile& profile, std::span<
     replace_entries(json, "fits", *fit.section, entries);
     if (!fit.section->between_domains) replace_entries(json, "corrections", *fit.section, corrections);
   }
-  return json.dump(2) + '\n';
+  return with_short_lists(json.dump(2)) + '\n';
 }
 
 }  // namespace moesim
