@@ -78,8 +78,8 @@ END
   cross_validate nccl nccl_single_node_aic.csv nccl_tests_logs.csv
   cross_validate custom_allreduce custom_allreduce_aic.csv
   cross_validate deepep_ll deepep_ll_aic.csv
-  cross_validate deepep_normal deepep_normal_aic.csv
   cross_validate nvlink_a2a trtllm_nvlink_a2a_gb200_aic.csv
   cross_validate p2p kv_p2p_transfer.csv
+  cross_validate deepep_normal deepep_normal_aic.csv
 } >"$report.new"
 mv "$report.new" "$report"

@@ -58,8 +58,9 @@ void make_usable(const FitSection& section, std::vector<CollectiveProfile>& prof
                                 : curve == CostCurve::custom_all_reduce_trtllm ? &profile.custom_all_reduce_trtllm
                                                                                : nullptr;
       if (custom != nullptr && custom->max_ranks == 0) {
-        *custom = {8, Duration::microseconds(5), Duration::nanoseconds(50), 0.5, Duration::microseconds(8),
-                   Duration::nanoseconds(100), 0.7};
+        *custom = {8,   Duration::microseconds(5), Duration::nanoseconds(50),
+                   0.5, Duration::microseconds(8), Duration::nanoseconds(100),
+                   0.7};
       }
     }
     const auto fits = [&](CostCurve curve) { return section.curves.front() == curve; };
@@ -127,7 +128,8 @@ void fit_parameters(CommPredictor& predictor, const FitSection& section, const s
     std::vector<double> other = start;
     for (std::size_t j = 0; j < other.size(); ++j) {
       // Up to a factor e each way.
-      other[j] = std::clamp(other[j] + 2 * halton(k, primes[j % std::size(primes)]) - 1, problem.low[j], problem.high[j]);
+      other[j] =
+          std::clamp(other[j] + 2 * halton(k, primes[j % std::size(primes)]) - 1, problem.low[j], problem.high[j]);
     }
     problem.starts.push_back(std::move(other));
   }
@@ -143,8 +145,8 @@ std::vector<double> thinned(const std::vector<double>& all, std::size_t most) {
 }
 
 /// The mean residual around every knot, residuals weighing less the farther they are, none beyond the next knot.
-CurveCorrection corrected_curve(CostCurve curve, std::uint32_t ranks, const std::vector<std::pair<double, double>>& left,
-                                std::size_t most_knots) {
+CurveCorrection corrected_curve(CostCurve curve, std::uint32_t ranks,
+                                const std::vector<std::pair<double, double>>& left, std::size_t most_knots) {
   std::set<double> distinct;
   for (const auto& [size, residual] : left) distinct.insert(size);
   CurveCorrection correction{curve, ranks, thinned({distinct.begin(), distinct.end()}, most_knots), {}};
@@ -183,7 +185,8 @@ void fit_corrections(CommPredictor& predictor, const FitSection& section, const 
   std::map<CostCurve, std::size_t> counts;  // of ranks with a curve of their own
   for (const auto& [key, residuals] : left) ++counts[key.first];
   for (const auto& [key, residuals] : left) {
-    const CurveCorrection correction = corrected_curve(key.first, key.second, residuals, kMostKnots / counts[key.first]);
+    const CurveCorrection correction =
+        corrected_curve(key.first, key.second, residuals, kMostKnots / counts[key.first]);
     for (CollectiveProfile& profile : profiles) profile.corrections.push_back(correction);
   }
 }
@@ -323,9 +326,8 @@ HeldOutErrors cross_validate(CommPredictor& predictor, std::span<const CommSyste
     for (std::size_t i = 0; i < taken.size(); ++i) (folds[i] == fold ? unseen : seen).push_back(taken[i]);
     if (hold_out == HoldOut::ranks) {
       std::erase_if(unseen, [&](const CommSample* sample) {
-        return std::none_of(seen.begin(), seen.end(), [&](const CommSample* other) {
-          return (other->domains > 1) == (sample->domains > 1);
-        });
+        return std::none_of(seen.begin(), seen.end(),
+                            [&](const CommSample* other) { return (other->domains > 1) == (sample->domains > 1); });
       });
     }
     if (!seen.empty() && !unseen.empty()) {
@@ -353,8 +355,7 @@ SectionFit fit_and_validate(CommPredictor& predictor, std::span<const CommSystem
   fit.ranges = ranges_of(fit.samples);
   fit.before = score(predictor, fit.samples, profiles);
   for (const HoldOut hold_out : hold_outs) {
-    fit.held_out.push_back(
-        cross_validate(predictor, systems, section, fit.samples, profiles, hold_out, progress));
+    fit.held_out.push_back(cross_validate(predictor, systems, section, fit.samples, profiles, hold_out, progress));
   }
   fit.corrections = corrections_earn_their_place(fit.held_out) ? Corrections::fitted : Corrections::none;
   fit_section(predictor, systems, section, fit.samples, profiles, fit.corrections);

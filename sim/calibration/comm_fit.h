@@ -18,9 +18,9 @@ inline constexpr std::size_t kMostKnots = 64;
 enum class Corrections { none, fitted };
 
 /// `profiles` (one a system) with the parameters of `section` fitted to `samples`, the same numbers for all systems:
-/// least squares on the logarithm of time over the points (geometric means of repeats, data types and versions), soft-L1
-/// of scale 0.1, several starts around the given values. With corrections, what is left at each size in one domain
-/// becomes the section's `CurveCorrection`s. Samples that the section does not take are ignored.
+/// least squares on the logarithm of time over the points (geometric means of repeats, data types and versions),
+/// soft-L1 of scale 0.1, several starts around the given values. With corrections, what is left at each size in one
+/// domain becomes the section's `CurveCorrection`s. Samples that the section does not take are ignored.
 void fit_section(CommPredictor& predictor, std::span<const CommSystem> systems, const FitSection& section,
                  std::span<const CommSample* const> samples, std::vector<CollectiveProfile>& profiles,
                  Corrections corrections);
@@ -67,8 +67,8 @@ struct SectionFit {
   std::vector<FittedRange> ranges;  ///< one a curve
 };
 
-/// Fits `section` into `profiles`. Corrections stay where cross-validation says so: the ratios of the median errors with
-/// and without them, for points and for counts of ranks left out, multiply to less than 0.95. Nothing is done, and
+/// Fits `section` into `profiles`. Corrections stay where cross-validation says so: the ratios of the median errors
+/// with and without them, for points and for counts of ranks left out, multiply to less than 0.95. Nothing is done, and
 /// `samples` is empty, where no sample is of the section.
 SectionFit fit_and_validate(CommPredictor& predictor, std::span<const CommSystem> systems, const FitSection& section,
                             std::span<const CommSample* const> samples, std::vector<CollectiveProfile>& profiles,

@@ -84,7 +84,8 @@ struct Reach {
 };
 
 Reach reach_of(const CommSample& sample) {
-  const double ranks = sample.ranks, k = static_cast<double>(sample.top_k), experts = static_cast<double>(sample.experts);
+  const double ranks = sample.ranks, k = static_cast<double>(sample.top_k),
+               experts = static_cast<double>(sample.experts);
   const double nodes = sample.domains;
   if (backend_of(sample.curve) != MoeBackend::deepep_high_throughput) return {std::min(k, ranks) / ranks, 0};
   const double groups = std::min(nodes, 4.0);
@@ -172,7 +173,8 @@ std::vector<double> CommPredictor::predict(std::span<const CommSample* const> sa
     }
     if (family == Family::exchange) {
       CollectiveProfile& profile = with_sms[sample->system];
-      profile.normal_sms = sample->sms > 0 ? static_cast<std::int32_t>(sample->sms) : profiles[sample->system].normal_sms;
+      profile.normal_sms =
+          sample->sms > 0 ? static_cast<std::int32_t>(sample->sms) : profiles[sample->system].normal_sms;
       seconds.push_back(exchange_seconds(*sample, profile));
       continue;
     }
@@ -185,9 +187,9 @@ std::vector<double> CommPredictor::predict(std::span<const CommSample* const> sa
       ready = prepared.emplace(key, group(*sample).with(custom ? with_engine(profile, engine) : profile)).first;
     }
     const Bytes bytes{sample->bytes};
-    seconds.push_back((custom ? ready->second.custom_all_reduce_time(bytes)
-                              : ready->second.time(collective_of(sample->curve), bytes))
-                          .seconds());
+    seconds.push_back(
+        (custom ? ready->second.custom_all_reduce_time(bytes) : ready->second.time(collective_of(sample->curve), bytes))
+            .seconds());
   }
   return seconds;
 }

@@ -36,9 +36,9 @@ struct CommSample {
   std::size_t system = 0;
   CostCurve curve = CostCurve::all_reduce;
   std::uint32_t nodes = 1, ranks = 1;
-  std::uint32_t domains = 1;   ///< scale-up domains (machines, where larger) that the ranks are on
-  std::int64_t bytes = 0;      ///< of a collective as in nccl-tests; of one message of a put
-  std::int64_t messages = 1;   ///< of a put
+  std::uint32_t domains = 1;  ///< scale-up domains (machines, where larger) that the ranks are on
+  std::int64_t bytes = 0;     ///< of a collective as in nccl-tests; of one message of a put
+  std::int64_t messages = 1;  ///< of a put
   std::int64_t tokens = 0, hidden = 0, top_k = 0, experts = 0, sms = 0;
   TokenPayload payload = {};
   std::string library;  ///< with its version, for the record
@@ -62,8 +62,8 @@ struct CommSamples {
   std::map<std::string, std::int64_t> skipped;  ///< rows by reason
 };
 
-/// The GPUs that `ranks` on `nodes` machines use: the first of each machine, machines spread evenly over as few scale-up
-/// domains as hold them. Fits a cluster of `machines_for(cluster, nodes)` nodes.
+/// The GPUs that `ranks` on `nodes` machines use: the first of each machine, machines spread evenly over as few
+/// scale-up domains as hold them. Fits a cluster of `machines_for(cluster, nodes)` nodes.
 GpuGroup sample_group(const ClusterSpec& cluster, std::uint32_t nodes, std::uint32_t ranks);
 /// Machines of whole scale-up domains that hold `nodes`.
 std::int32_t machines_for(const ClusterSpec& cluster, std::uint32_t nodes);

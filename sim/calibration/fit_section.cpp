@@ -22,8 +22,8 @@ void assign(double& share, double x) {
 /// The number at a chain of members.
 template <auto... Members>
 FitParameter at(std::string_view key, double low, double high) {
-  return {key, [](const CollectiveProfile& profile) { return value((profile.* ... .*Members)); },
-          [](CollectiveProfile& profile, double x) { assign((profile.* ... .*Members), x); }, low, high};
+  return {key, [](const CollectiveProfile& profile) { return value((profile.*....*Members)); },
+          [](CollectiveProfile& profile, double x) { assign((profile.*....*Members), x); }, low, high};
 }
 
 template <std::size_t I>
@@ -40,12 +40,13 @@ FitParameter domain_latency() {
 
 template <std::size_t I>
 FitParameter domain_share() {
-  return {"all_reduce/rate",
-          [](const CollectiveProfile& p) { return p.domain_all_reduce.size() > I ? p.domain_all_reduce[I].share : 1.0; },
-          [](CollectiveProfile& p, double x) {
-            if (p.domain_all_reduce.size() > I) p.domain_all_reduce[I].share = x;
-          },
-          0.05, 2};
+  return {
+      "all_reduce/rate",
+      [](const CollectiveProfile& p) { return p.domain_all_reduce.size() > I ? p.domain_all_reduce[I].share : 1.0; },
+      [](CollectiveProfile& p, double x) {
+        if (p.domain_all_reduce.size() > I) p.domain_all_reduce[I].share = x;
+      },
+      0.05, 2};
 }
 
 using P = CollectiveProfile;
@@ -83,8 +84,7 @@ FitSection all_to_all_section() {
                          at<&P::all_to_all, &Direct::per_peer>("per_peer", kShort, 10),
                          at<&P::all_to_all, &Direct::ll_share>("ll_rate", 0.002, 1.2),
                          at<&P::all_to_all, &Direct::simple_extra>("simple_extra", kShort, 100),
-                         at<&P::all_to_all, &Direct::simple_share>("simple_rate", 0.05, 1.3),
-                         at<&P::all_to_all, &Direct::bulk_share>("bulk_rate", 0.05, 1.3)},
+                         at<&P::all_to_all, &Direct::simple_share>("simple_rate", 0.05, 1.3)},
           .members = {"all_to_all"}};
 }
 
@@ -102,9 +102,11 @@ FitSection network_section() {
           .op = CommOp::nccl,
           .curves = {CostCurve::all_reduce, CostCurve::all_gather, CostCurve::reduce_scatter, CostCurve::all_to_all},
           .between_domains = true,
-          .parameters = {at<&P::network, &Net::hop>("hop", 0.5, 200), at<&P::network, &Net::ll128_hop>("ll128_hop", 0.5, 300),
+          .parameters = {at<&P::network, &Net::hop>("hop", 0.5, 200),
+                         at<&P::network, &Net::ll128_hop>("ll128_hop", 0.5, 300),
                          at<&P::network, &Net::bulk_hop>("bulk_hop", 0.5, 500),
-                         at<&P::network, &Net::share>("rate", 0.1, 1.2), at<&P::network, &Net::ll_share>("ll_rate", 0.02, 1.2),
+                         at<&P::network, &Net::share>("rate", 0.1, 1.2),
+                         at<&P::network, &Net::ll_share>("ll_rate", 0.02, 1.2),
                          at<&P::network, &Net::all_to_all_share>("all_to_all_rate", 0.1, 1.2)},
           .members = {"network"}};
 }

@@ -8,8 +8,8 @@
 
 namespace moesim {
 
-/// min over x in [low, high] of sum rho(r_i(x)^2) with soft-L1 rho of scale `soft`, from every one of `starts`; the best
-/// end, the first on ties. Parameters that move no residual at any start stay where they are. Derivatives are
+/// min over x in [low, high] of sum rho(r_i(x)^2) with soft-L1 rho of scale `soft`, from every one of `starts`; the
+/// best end, the first on ties. Parameters that move no residual at any start stay where they are. Derivatives are
 /// differences of step 1e-4, so that x should be logarithms. Levenberg-Marquardt [ceres].
 struct LeastSquares {
   std::size_t residuals = 0;

@@ -13,8 +13,8 @@ namespace moesim {
 namespace {
 
 /// Ops of the contract that other measurements will fill.
-constexpr std::string_view kKernelOps[] = {"gemm",         "moe",         "moe_wideep",  "grouped_gemm", "attn_decode",
-                                           "attn_prefill", "mla_decode",  "mla_prefill", "mla_bmm",      "quantize"};
+constexpr std::string_view kKernelOps[] = {"gemm",         "moe",        "moe_wideep",  "grouped_gemm", "attn_decode",
+                                           "attn_prefill", "mla_decode", "mla_prefill", "mla_bmm",      "quantize"};
 
 }  // namespace
 

@@ -55,7 +55,8 @@ constexpr OptionRow rows[] = {
 std::string today() {
   // Reproducible builds set the first [reproducible-builds.org].
   const char* const fixed = std::getenv("SOURCE_DATE_EPOCH");
-  const std::time_t now = fixed != nullptr ? static_cast<std::time_t>(std::strtoll(fixed, nullptr, 10)) : std::time(nullptr);
+  const std::time_t now =
+      fixed != nullptr ? static_cast<std::time_t>(std::strtoll(fixed, nullptr, 10)) : std::time(nullptr);
   return fmt::format("{:%Y-%m-%d}", fmt::gmtime(now));
 }
 
@@ -94,7 +95,8 @@ std::vector<const CommSample*> samples_for(const Fitting& fitting, const FitSect
 }
 
 std::vector<HoldOut> hold_outs(CommOp op) {
-  if (op == CommOp::nccl || op == CommOp::custom_allreduce || op == CommOp::p2p) return {HoldOut::points, HoldOut::ranks};
+  if (op == CommOp::nccl || op == CommOp::custom_allreduce || op == CommOp::p2p)
+    return {HoldOut::points, HoldOut::ranks};
   return {HoldOut::points, HoldOut::series, HoldOut::ranks};
 }
 
@@ -121,25 +123,24 @@ int cross_validate_all(Fitting& fitting, CommOp op, const std::string& command) 
       std::vector<CollectiveProfile> profiles = fitting.profiles;
       std::vector<HoldOut> wanted = hold_outs(op);
       if (joint) wanted.push_back(HoldOut::systems);
-      SectionFit fit = fit_and_validate(predictor, fitting.samples.systems, *section, samples, profiles, wanted,
-                                        shown(progress));
-      validations.push_back({joint ? "all systems" : gpu, section, std::move(fit.held_out),
-                             fit.corrections == Corrections::fitted});
+      SectionFit fit =
+          fit_and_validate(predictor, fitting.samples.systems, *section, samples, profiles, wanted, shown(progress));
+      validations.push_back(
+          {joint ? "all systems" : gpu, section, std::move(fit.held_out), fit.corrections == Corrections::fitted});
     }
     if (joint) continue;
     for (const std::string& family : families) {
-      const auto samples = fitting.where([&](const CommSample& sample) {
-        return section->takes(sample) && family_of(fitting.gpu(sample)) == family;
-      });
+      const auto samples = fitting.where(
+          [&](const CommSample& sample) { return section->takes(sample) && family_of(fitting.gpu(sample)) == family; });
       std::set<std::string> systems;
       for (const CommSample* sample : samples) systems.insert(fitting.samples.systems[sample->system].name);
       if (systems.size() < 2) continue;
       Progress progress(fmt::format("{} family {}", section->name, family), fitting.style);
       // Corrections as in the profiles of the family's GPUs.
-      const bool corrected = std::any_of(validations.begin(), validations.end(), [&](const CrossValidation& v) {
-        return v.section == section && v.corrected;
-      });
-      validations.push_back({family, section,
+      const bool corrected = std::any_of(validations.begin(), validations.end(),
+                                         [&](const CrossValidation& v) { return v.section == section && v.corrected; });
+      validations.push_back({family,
+                             section,
                              {cross_validate(predictor, fitting.samples.systems, *section, samples, fitting.profiles,
                                              HoldOut::systems, shown(progress))},
                              corrected});

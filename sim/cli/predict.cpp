@@ -57,12 +57,13 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 const Command& predict_command() {
-  static const Command command = {.name = "predict",
-                                  .summary = "Predicts every row of a table of measured communication; prints the error.",
-                                  .example = "moesim predict nccl_sweep.csv --op nccl --csv predictions.csv",
-                                  .positionals = positionals,
-                                  .options = rows,
-                                  .run = run};
+  static const Command command = {
+      .name = "predict",
+      .summary = "Predicts every row of a table of measured communication; prints the error.",
+      .example = "moesim predict nccl_sweep.csv --op nccl --csv predictions.csv",
+      .positionals = positionals,
+      .options = rows,
+      .run = run};
   return command;
 }
 

@@ -73,16 +73,15 @@ Lines ring_lines(const Preparation& p, const LinkLoads& loads, double w, double 
     return Line{ring.base.seconds() + extra.seconds() + steps * step.seconds() + network_steps * hop.seconds(),
                 w * slope};
   };
-  Lines lines{line({}, ring.step, network.hop, p.slope(loads, ring.ll_share, network.ll_share)),
-              line(ring.simple_extra, ring.simple_step, network.bulk_hop,
-                   p.slope(loads, ring.simple_share, network.share))};
+  Lines lines{
+      line({}, ring.step, network.hop, p.slope(loads, ring.ll_share, network.ll_share)),
+      line(ring.simple_extra, ring.simple_step, network.bulk_hop, p.slope(loads, ring.simple_share, network.share))};
   if (ring.ll128_share > 0) {
     lines.push_back(line(ring.ll128_extra, ring.ll128_step, network.ll128_hop,
                          p.slope(loads, ring.ll128_share, kLl128Payload * network.share)));
   }
   return lines;
 }
-
 
 Lines all_reduce_lines(const Preparation& p, const LinkLoads& loads) {
   const double ranks = p.ranks;
@@ -109,7 +108,8 @@ Lines all_to_all_lines(const Preparation& p, const LinkLoads& loads) {
   if (direct.bulk_from.value > 0) {
     const double per_byte = p.slope(loads, direct.bulk_share, p.profile.network.all_to_all_share);
     const auto from = static_cast<double>(direct.bulk_from.value);
-    lines.push_back({simple.seconds + from * (simple.per_byte - per_byte), per_byte});
+    // A slower one never binds.
+    if (per_byte < simple.per_byte) lines.push_back({simple.seconds + from * (simple.per_byte - per_byte), per_byte});
   }
   return lines;
 }

@@ -107,7 +107,7 @@ struct MoeExchange::Geometry {
 };
 
 BusiestPort MoeExchange::Geometry::direct(std::span<const std::int64_t> tokens,
-                                        std::span<const std::int64_t> copies) const {
+                                          std::span<const std::int64_t> copies) const {
   const std::size_t ranks = node_of.size();
   std::array<double, kMaxNodes> node_tokens, node_copies;
   std::fill_n(node_tokens.begin(), nodes, 0.0);
@@ -133,7 +133,7 @@ BusiestPort MoeExchange::Geometry::direct(std::span<const std::int64_t> tokens,
 }
 
 BusiestPort MoeExchange::Geometry::direct_pairs(const RoutedTraffic& traffic,
-                                              std::span<const std::int64_t> copies) const {
+                                                std::span<const std::int64_t> copies) const {
   const std::size_t ranks = node_of.size();
   BusiestPort busiest;
   std::array<double, kMaxNodes> in_scale_up, in_network;
@@ -237,7 +237,7 @@ double MoeExchange::Geometry::seconds(const Rates& rates, const RoutedTraffic& t
 }
 
 MovedCopies MoeExchange::Geometry::moved_direct(const RoutedTraffic& traffic,
-                                              std::span<const std::int64_t> copies) const {
+                                                std::span<const std::int64_t> copies) const {
   std::array<double, kMaxNodes> node_tokens, node_copies;
   std::fill_n(node_tokens.begin(), nodes, 0.0);
   std::fill_n(node_copies.begin(), nodes, 0.0);
@@ -258,7 +258,7 @@ MovedCopies MoeExchange::Geometry::moved_direct(const RoutedTraffic& traffic,
 }
 
 MovedCopies MoeExchange::Geometry::moved_direct_pairs(const RoutedTraffic& traffic,
-                                                    std::span<const std::int64_t> copies) const {
+                                                      std::span<const std::int64_t> copies) const {
   const std::size_t ranks = node_of.size();
   MovedCopies moved;
   for (std::size_t d = 0; d < ranks; ++d) {
@@ -402,17 +402,15 @@ Rates backend_rates(const CollectiveProfile& profile, MoeBackend backend, Direct
           low_latency(dispatch ? profile.low_latency_dispatch : profile.low_latency_combine, line, nodes, bytes),
           dispatch ? CostCurve::low_latency_dispatch : CostCurve::low_latency_combine);
     case MoeBackend::deepep_high_throughput:
-      return corrected(normal(dispatch ? profile.normal_dispatch : profile.normal_combine, line, nodes, bytes,
-                              profile.normal_sms),
-                       dispatch ? CostCurve::normal_dispatch : CostCurve::normal_combine);
+      return corrected(
+          normal(dispatch ? profile.normal_dispatch : profile.normal_combine, line, nodes, bytes, profile.normal_sms),
+          dispatch ? CostCurve::normal_dispatch : CostCurve::normal_combine);
     case MoeBackend::flashinfer_nvlink_one_sided:
-      return corrected(
-          nvlink(dispatch ? profile.one_sided_dispatch : profile.one_sided_combine, line, ranks, bytes),
-          dispatch ? CostCurve::one_sided_dispatch : CostCurve::one_sided_combine);
+      return corrected(nvlink(dispatch ? profile.one_sided_dispatch : profile.one_sided_combine, line, ranks, bytes),
+                       dispatch ? CostCurve::one_sided_dispatch : CostCurve::one_sided_combine);
     case MoeBackend::flashinfer_nvlink_two_sided:
-      return corrected(
-          nvlink(dispatch ? profile.two_sided_dispatch : profile.two_sided_combine, line, ranks, bytes),
-          dispatch ? CostCurve::two_sided_dispatch : CostCurve::two_sided_combine);
+      return corrected(nvlink(dispatch ? profile.two_sided_dispatch : profile.two_sided_combine, line, ranks, bytes),
+                       dispatch ? CostCurve::two_sided_dispatch : CostCurve::two_sided_combine);
   }
   fail_invariant(__FILE__, __LINE__, "unknown MoE backend");
 }

@@ -172,7 +172,8 @@ void read_exchange(const JsonReader& section, const LineRates& line, CollectiveP
 
 NetworkProtocols read_network(const JsonReader& section, const LineRates& line, const ClusterSpec& cluster,
                               std::string& applied) {
-  expect_only(section, {"hop", "ll128_hop", "bulk_hop", "rate", "ll_rate", "all_to_all_rate", "two_node_factor", "transports"});
+  expect_only(section,
+              {"hop", "ll128_hop", "bulk_hop", "rate", "ll_rate", "all_to_all_rate", "two_node_factor", "transports"});
   NetworkProtocols network{.hop = section.at("hop").duration(),
                            .ll128_hop = section.at(section.has("ll128_hop") ? "ll128_hop" : "bulk_hop").duration(),
                            .bulk_hop = section.at("bulk_hop").duration(),
@@ -349,7 +350,8 @@ CollectiveProfile read_collective_profile(const std::filesystem::path& path, con
     profile.custom_all_reduce_trtllm = read_custom(*section, line);
   }
   if (const auto section = file.find("put")) profile.put = read_put(*section, line);
-  if (const auto section = file.find("network")) profile.network = read_network(*section, line, cluster, profile.transport);
+  if (const auto section = file.find("network"))
+    profile.network = read_network(*section, line, cluster, profile.transport);
   std::erase_if(profile.corrections, [&](const CurveCorrection& c) { return is_in(file, c.curve); });
   std::erase_if(profile.fitted, [&](const FittedRange& range) { return is_in(file, range.curve); });
   if (const auto fits = file.find("fits")) {
@@ -375,8 +377,8 @@ CollectiveProfile own_collective_profile(const std::filesystem::path& path, cons
   const nlohmann::ordered_json document = parse_json_file(path);
   if (!serves(JsonReader(document, path.string()), "gpus", gpu.id, cluster)) {
     profile.extrapolated = true;
-    profile.notes.push_back(fmt::format("{} was not fitted on {}: scaled by the line rates of {}", profile.name, gpu.id,
-                                        cluster.name));
+    profile.notes.push_back(
+        fmt::format("{} was not fitted on {}: scaled by the line rates of {}", profile.name, gpu.id, cluster.name));
   }
   return profile;
 }

@@ -19,13 +19,41 @@ namespace moesim {
 namespace {
 
 /// Columns that some op uses, and those that belong to such tables and say nothing more.
-constexpr std::string_view kUsed[] = {"system",      "gpu",         "intra_link",  "inter_link", "nodes",
-                                      "gpus_per_node_used", "ranks", "ep",          "library",    "lib_version",
-                                      "collective",  "bytes",       "time_us",     "time_us_median", "mode",
-                                      "kernel",      "op",          "moe_dtype",   "hidden",     "topk",
-                                      "experts",     "tokens_per_rank", "sms",     "dispatch_us", "combine_us",
-                                      "dtype",       "dispatch_dtype", "engine",   "kind",       "batch",
-                                      "concurrency", "bw_GBps",     "bw_def",      "source_id",  "link"};
+constexpr std::string_view kUsed[] = {"system",
+                                      "gpu",
+                                      "intra_link",
+                                      "inter_link",
+                                      "nodes",
+                                      "gpus_per_node_used",
+                                      "ranks",
+                                      "ep",
+                                      "library",
+                                      "lib_version",
+                                      "collective",
+                                      "bytes",
+                                      "time_us",
+                                      "time_us_median",
+                                      "mode",
+                                      "kernel",
+                                      "op",
+                                      "moe_dtype",
+                                      "hidden",
+                                      "topk",
+                                      "experts",
+                                      "tokens_per_rank",
+                                      "sms",
+                                      "dispatch_us",
+                                      "combine_us",
+                                      "dtype",
+                                      "dispatch_dtype",
+                                      "engine",
+                                      "kind",
+                                      "batch",
+                                      "concurrency",
+                                      "bw_GBps",
+                                      "bw_def",
+                                      "source_id",
+                                      "link"};
 
 /// The fields of one line by the name of their column.
 class Row {
@@ -75,7 +103,8 @@ class Row {
 
 /// Why a row is not used. `unknown system` and other problems of the hardware come from CommHardware.
 constexpr std::string_view kOtherGpu = "another GPU than --gpu", kOtherProvider = "another library than --provider",
-                           kOtherVersion = "another version than --lib-version", kOtherLibrary = "a library that the op is not of", kEager = "eager mode: host time",
+                           kOtherVersion = "another version than --lib-version",
+                           kOtherLibrary = "a library that the op is not of", kEager = "eager mode: host time",
                            kNoTime = "no time", kNoBytes = "no bytes", kNotModelled = "a kernel that is not modelled",
                            kHostWork = "time includes work around the kernel", kDegraded = "degraded fabric",
                            kOldVersion = "a version without NVLink", kOneRank = "fewer than two ranks",
@@ -153,7 +182,8 @@ class RowSamples {
       reason = kOtherProvider;
       return false;
     }
-    if (library.empty() || std::any_of(own.begin(), own.end(), [&](std::string_view l) { return library.starts_with(l); })) {
+    if (library.empty() ||
+        std::any_of(own.begin(), own.end(), [&](std::string_view l) { return library.starts_with(l); })) {
       return true;
     }
     reason = kOtherLibrary;
@@ -190,7 +220,8 @@ class RowSamples {
     sample.system = *found.system;
     sample.nodes = place.nodes;
     sample.ranks = place.ranks;
-    sample.domains = group_nodes(*system.topology, sample_group(system.topology->cluster(), place.nodes, place.ranks)).nodes();
+    sample.domains =
+        group_nodes(*system.topology, sample_group(system.topology->cluster(), place.nodes, place.ranks)).nodes();
     sample.library = row_.string(row_.text("library").empty() ? "engine" : "library");
     if (!row_.text("lib_version").empty()) sample.library += " " + row_.string("lib_version");
     sample.source = row_.string("source_id");
@@ -216,9 +247,9 @@ class RowSamples {
   void read_nccl() {
     const auto curve = collective_curve(row_.text("collective"));
     if (!curve) {
-      row_.reader().fail(fmt::format(
-          "collective: expected all_reduce, all_gather, reduce_scatter, alltoall or send_recv, got {}",
-          echo(row_.text("collective"))));
+      row_.reader().fail(
+          fmt::format("collective: expected all_reduce, all_gather, reduce_scatter, alltoall or send_recv, got {}",
+                      echo(row_.text("collective"))));
     }
     if (!library_fits({"nccl"})) return;
     const std::int64_t bytes = row_.needed("bytes");
@@ -245,9 +276,10 @@ class RowSamples {
     const bool sglang = kernel.empty() ? library == "sglang" : kernel.starts_with("sglang");
     if (auto sample = placed()) {
       sample->bytes = row_.needed("bytes");
-      add(*sample, trtllm ? CostCurve::custom_all_reduce_trtllm
-                   : sglang ? CostCurve::custom_all_reduce_sglang
-                            : CostCurve::custom_all_reduce,
+      add(*sample,
+          trtllm   ? CostCurve::custom_all_reduce_trtllm
+          : sglang ? CostCurve::custom_all_reduce_sglang
+                   : CostCurve::custom_all_reduce,
           time());
     }
   }
@@ -290,7 +322,8 @@ class RowSamples {
     if (!sample) return;
     set_shape(*sample);
     if (!low) sample->sms = row_.whole("sms", 1024).value_or(0);
-    const std::string_view dtype = row_.text("dispatch_dtype").empty() ? row_.text("dtype") : row_.text("dispatch_dtype");
+    const std::string_view dtype =
+        row_.text("dispatch_dtype").empty() ? row_.text("dtype") : row_.text("dispatch_dtype");
     sample->payload = {low ? low_latency_payload(sample->hidden) : normal_payload(sample->hidden, dtype),
                        Bytes{sample->hidden * 2}};
     const CostCurve dispatch = low ? CostCurve::low_latency_dispatch : CostCurve::normal_dispatch;
@@ -309,8 +342,8 @@ class RowSamples {
     add(*sample, is_dispatch ? dispatch : combine, published_time(*sample, is_dispatch));
   }
 
-  /// The time of a published row, or that behind its bandwidth [deepep: README]: NVLink counts one copy a (token, rank),
-  /// RDMA one a (token, node), the own one included; low latency one a (token, expert).
+  /// The time of a published row, or that behind its bandwidth [deepep: README]: NVLink counts one copy a (token,
+  /// rank), RDMA one a (token, node), the own one included; low latency one a (token, expert).
   std::optional<double> published_time(const CommSample& sample, bool dispatch) {
     if (const auto published = row_.number("time_us")) return published;
     const auto rate = row_.number("bw_GBps");
@@ -324,8 +357,9 @@ class RowSamples {
     const double experts = static_cast<double>(sample.experts), allowed = experts * groups / nodes;
     double copies = k;
     if (options_.op == CommOp::deepep_normal) {
-      copies = def.starts_with("nvlink") ? groups / nodes * sample.ranks * reach_probability(allowed, experts / sample.ranks, k)
-                                         : groups * reach_probability(allowed, experts / nodes, k);
+      copies = def.starts_with("nvlink")
+                   ? groups / nodes * sample.ranks * reach_probability(allowed, experts / sample.ranks, k)
+                   : groups * reach_probability(allowed, experts / nodes, k);
     }
     const double bytes = static_cast<double>((dispatch ? sample.payload.dispatch : sample.payload.combine).value) *
                          static_cast<double>(sample.tokens) * copies;

@@ -14,7 +14,7 @@ namespace moesim {
 struct CommTableOptions {
   CommOp op = CommOp::nccl;
   std::optional<std::filesystem::path> cluster;  ///< the hardware of all rows
-  std::string gpu;       ///< id: rows of other GPUs are skipped; empty: all
+  std::string gpu;                               ///< id: rows of other GPUs are skipped; empty: all
   std::string provider;  ///< library in lower case: rows of others are skipped; empty: those that the op is of
   std::string version;   ///< of the library: rows of others are skipped; empty: all
 };

@@ -330,7 +330,8 @@ void read_calibration(Reading& reading) {
       collective_profile_for(product_root() / "calibrate" / "profiles", scenario.gpu, scenario.cluster);
   for (const fs::path& collective_file : collective_files) {
     const std::string rest = scenario.collectives.name;
-    scenario.collectives = own_collective_profile(collective_file, scenario.gpu, scenario.cluster, scenario.collectives);
+    scenario.collectives =
+        own_collective_profile(collective_file, scenario.gpu, scenario.cluster, scenario.collectives);
     reading.add_hash(collective_file);
     reading.note(fmt::format("collectives: {}; what it lacks comes from {}", shown_path(collective_file), rest));
   }

@@ -115,9 +115,9 @@ std::string predictions_table(const CommPredictions& predictions) {
                        group.extrapolated ? "  (extrapolated)" : "");
   };
   for (const Group& group : groups) width = std::max(width, label(group).size());
-  std::string text = fmt::format("{} rows, {} predictions scored\n\n{:<{}} {:>6} {:>9} {:>9} {:>9} {:>9}\n",
-                                 predictions.samples->rows, predictions.scored.size(), "", width, "scored", "median %",
-                                 "p90 %", "mean %", "bias");
+  std::string text =
+      fmt::format("{} rows, {} predictions scored\n\n{:<{}} {:>6} {:>9} {:>9} {:>9} {:>9}\n", predictions.samples->rows,
+                  predictions.scored.size(), "", width, "scored", "median %", "p90 %", "mean %", "bias");
   if (!predictions.scored.empty()) {
     text += fmt::format("{:<{}} {}\n\n", "all", width, columns(errors_of(predictions.scored)));
     const auto regimes = regimes_of(predictions);
@@ -137,7 +137,8 @@ std::string predictions_table(const CommPredictions& predictions) {
   }
   if (!predictions.samples->skipped.empty()) {
     text += "\nnot scored:\n";
-    for (const auto& [reason, count] : predictions.samples->skipped) text += fmt::format("  {:>6}  {}\n", count, reason);
+    for (const auto& [reason, count] : predictions.samples->skipped)
+      text += fmt::format("  {:>6}  {}\n", count, reason);
   }
   return text;
 }
@@ -157,7 +158,8 @@ std::string predictions_json(const CommPredictions& predictions) {
   }
   json["groups"] = ordered_json::array();
   for (const Group& group : groups_of(predictions)) {
-    ordered_json row{{"system", group.system}, {"collective", group.curve}, {"ranks", group.ranks}, {"nodes", group.nodes}};
+    ordered_json row{
+        {"system", group.system}, {"collective", group.curve}, {"ranks", group.ranks}, {"nodes", group.nodes}};
     add_errors(row, errors_of(group.scored));
     row["extrapolated"] = group.extrapolated;
     json["groups"].push_back(std::move(row));
@@ -181,8 +183,7 @@ std::string predictions_csv(const CommPredictions& predictions) {
                         name(s.curve), s.nodes, s.ranks, s.bytes, s.messages, s.tokens, s.hidden, s.top_k, s.experts,
                         s.sms, quoted(s.library), scored.predicted * 1e6, s.measured * 1e6,
                         logarithm(scored.predicted / s.measured), system.profile.name,
-                        system.profile.extrapolated ? "yes" : "no",
-                        outside_fit(s, system.profile) ? "yes" : "no");
+                        system.profile.extrapolated ? "yes" : "no", outside_fit(s, system.profile) ? "yes" : "no");
   }
   return text;
 }

@@ -45,7 +45,8 @@ ErrorSummary noise_of(const CommSamples& samples) {
     if (logs.size() < 2) continue;
     double sum = 0;
     for (const double log : logs) sum += log;
-    for (const double log : logs) pairs.push_back({exponential(sum / static_cast<double>(logs.size())), exponential(log)});
+    for (const double log : logs)
+      pairs.push_back({exponential(sum / static_cast<double>(logs.size())), exponential(log)});
   }
   return summarize_errors(pairs);
 }
@@ -57,9 +58,10 @@ std::string cross_validation_markdown(CommOp op, const CommSamples& samples,
   std::string text = fmt::format("## {}\n\n`{}`\n\n", name(op), command);
   const ErrorSummary noise = noise_of(samples);
   if (noise.scored > 0) {
-    text += fmt::format("Noise of the rows themselves, around the mean of all rows of their point ({} rows): median {:.1f} %, "
-                        "p90 {:.1f} %.\n\n",
-                        noise.scored, 100 * noise.median_ape, 100 * noise.p90_ape);
+    text += fmt::format(
+        "Noise of the rows themselves, around the mean of all rows of their point ({} rows): median {:.1f} %, "
+        "p90 {:.1f} %.\n\n",
+        noise.scored, 100 * noise.median_ape, 100 * noise.p90_ape);
   }
   std::map<HoldOut, std::vector<ScoredSample>> all;
   for (const CrossValidation& validation : validations) {
@@ -68,12 +70,14 @@ std::string cross_validation_markdown(CommOp op, const CommSamples& samples,
       all[errors.hold_out].insert(all[errors.hold_out].end(), shipped.begin(), shipped.end());
     }
   }
-  text += "| left out | rows | median % | p90 % | below 64 KiB | to 16 MiB | above 16 MiB |\n"
-          "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n";
+  text +=
+      "| left out | rows | median % | p90 % | below 64 KiB | to 16 MiB | above 16 MiB |\n"
+      "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n";
   for (const HoldOut hold_out : kHoldOuts) {
     const auto found = all.find(hold_out);
     if (found == all.end() || found->second.empty()) continue;
-    text += fmt::format("| {} | {} | {} |", explained(hold_out), found->second.size(), percents(errors_of(found->second)));
+    text +=
+        fmt::format("| {} | {} | {} |", explained(hold_out), found->second.size(), percents(errors_of(found->second)));
     for (const std::string_view regime : kRegimes) {
       std::vector<ScoredSample> part;
       for (const ScoredSample& s : found->second) {
@@ -83,8 +87,9 @@ std::string cross_validation_markdown(CommOp op, const CommSamples& samples,
     }
     text += '\n';
   }
-  text += "\n| section | of | left out | rows | law, median % | p90 % | with corrections | p90 % | ships |\n"
-          "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |\n";
+  text +=
+      "\n| section | of | left out | rows | law, median % | p90 % | with corrections | p90 % | ships |\n"
+      "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |\n";
   for (const CrossValidation& validation : validations) {
     for (const HeldOutErrors& errors : validation.held_out) {
       if (errors.law.empty()) continue;
