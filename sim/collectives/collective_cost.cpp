@@ -45,9 +45,16 @@ double log2_of(double x) {
 /// Words that LL128 carries of the 16 in a line; the others are flags [nccl].
 constexpr double kLl128Payload = 15.0 / 16;
 
+/// What a pattern of traffic asks of the links for one byte.
+struct Pattern {
+  explicit Pattern(const LinkLoads& loads) : busiest(loads.busiest_by_kind()), total(loads.total_by_kind()) {}
+  std::array<double, kLinkKinds> busiest;
+  CarriedBytes total;
+};
+
 /// What the lines of one group are made from.
 struct Preparation {
-  const Topology& topology;
+  bool over_pcie;
   const CollectiveProfile& profile;
   const GroupNodes& nodes;
   std::uint32_t ranks;
@@ -59,14 +66,18 @@ struct Preparation {
   }
   double n() const { return nodes.nodes(); }
   /// PCIe carries the protocol where it is the scale-up network; behind a switch it only leads to the NIC.
-  double slope(const LinkLoads& loads, double scale_up, double network) const {
-    const double pcie = topology.cluster().scale_up == ScaleUpKind::pcie ? scale_up : 1;
-    return loads.seconds_per_byte({scale_up, pcie, network, network});
+  double slope(const Pattern& pattern, double scale_up, double network) const {
+    const std::array<double, kLinkKinds> shares{scale_up, over_pcie ? scale_up : 1, network, network};
+    double most = 0;
+    for (std::size_t kind = 0; kind < kLinkKinds; ++kind) {
+      if (shares[kind] > 0) most = std::max(most, pattern.busiest[kind] / shares[kind]);
+    }
+    return most;
   }
 };
 
 /// LL, LL128 and Simple of the ring family; `w` busbw bytes a byte of the collective.
-Lines ring_lines(const Preparation& p, const LinkLoads& loads, double w, double steps, double network_steps) {
+Lines ring_lines(const Preparation& p, const Pattern& loads, double w, double steps, double network_steps) {
   const RingProtocols& ring = p.profile.ring;
   const NetworkProtocols& network = p.profile.network;
   const auto line = [&](Duration extra, Duration step, Duration hop, double slope) {
@@ -83,7 +94,7 @@ Lines ring_lines(const Preparation& p, const LinkLoads& loads, double w, double 
   return lines;
 }
 
-Lines all_reduce_lines(const Preparation& p, const LinkLoads& loads) {
+Lines all_reduce_lines(const Preparation& p, const Pattern& loads) {
   const double ranks = p.ranks;
   const double w = 2 * (ranks - 1) / ranks;
   const double network_steps = 2 * log2_of(p.n());
@@ -96,7 +107,7 @@ Lines all_reduce_lines(const Preparation& p, const LinkLoads& loads) {
   return lines;
 }
 
-Lines all_to_all_lines(const Preparation& p, const LinkLoads& loads) {
+Lines all_to_all_lines(const Preparation& p, const Pattern& loads) {
   const DirectProtocols& direct = p.profile.all_to_all;
   const double ranks = p.ranks;
   const double base = direct.base.seconds() + direct.per_peer.seconds() * (ranks - 1) +
@@ -114,13 +125,13 @@ Lines all_to_all_lines(const Preparation& p, const LinkLoads& loads) {
   return lines;
 }
 
-Lines send_recv_lines(const Preparation& p, const LinkLoads& loads) {
+Lines send_recv_lines(const Preparation& p, const Pattern& loads) {
   const bool within = p.nodes.node_of_rank[0] == p.nodes.node_of_rank[1];
   const LatencyAndShare& parameters = within ? p.profile.send_recv : p.profile.network_send_recv;
   return {{parameters.latency.seconds(), p.slope(loads, parameters.share, parameters.share)}};
 }
 
-Lines custom_lines(const Preparation& p, const LinkLoads& loads, const Lines& nccl) {
+Lines custom_lines(const Preparation& p, const Pattern& loads, const Lines& nccl) {
   const CustomAllReduce& custom = p.profile.custom_all_reduce;
   const double ranks = p.ranks;
   Lines lines = nccl;
@@ -149,11 +160,11 @@ std::string_view name(Collective kind) {
   fail_invariant(__FILE__, __LINE__, "unknown collective");
 }
 
-/// What the topology alone decides: bytes on every link for one byte of each pattern.
+/// What the topology alone decides. `tree`: an all-reduce between two nodes, half of the ring's bytes.
 struct GroupCollectives::Routes {
-  const Topology& topology;
+  bool over_pcie;
   GroupNodes nodes;
-  LinkLoads tree, ring, direct, message, within;  ///< tree: an all-reduce between two nodes, half of the ring's bytes
+  Pattern tree, ring, direct, message, within;
 };
 
 struct GroupCollectives::Tables {
@@ -171,10 +182,11 @@ GroupCollectives::GroupCollectives(const Topology& topology, const CollectivePro
   const double between = nodes_ == 2 ? 1 / profile.network.two_node_factor : 1;
   LinkLoads message(topology);
   message.add(group_[0], group_[1], 1);
-  LinkLoads tree = ring_loads(topology, nodes, between), ring = ring_loads(topology, nodes, 1);
-  LinkLoads direct = all_to_all_loads(topology, nodes), within = within_node_loads(topology, nodes);
-  routes_ = std::make_shared<const Routes>(Routes{topology, std::move(nodes), std::move(tree), std::move(ring),
-                                                  std::move(direct), std::move(message), std::move(within)});
+  const Pattern tree(ring_loads(topology, nodes, between)), ring(ring_loads(topology, nodes, 1));
+  const Pattern direct(all_to_all_loads(topology, nodes)), within(within_node_loads(topology, nodes));
+  const bool over_pcie = topology.cluster().scale_up == ScaleUpKind::pcie;
+  routes_ =
+      std::make_shared<const Routes>(Routes{over_pcie, std::move(nodes), tree, ring, direct, Pattern(message), within});
   prepare(profile);
 }
 
@@ -185,7 +197,7 @@ GroupCollectives GroupCollectives::with(const CollectiveProfile& profile) const 
 }
 
 void GroupCollectives::prepare(const CollectiveProfile& profile) {
-  const Preparation p{routes_->topology, profile, routes_->nodes, ranks()};
+  const Preparation p{routes_->over_pcie, profile, routes_->nodes, ranks()};
   auto tables = std::make_shared<Tables>();
   const auto set = [&](CostCurve curve, Lines lines) {
     Curve made{std::move(lines), {}};
@@ -197,9 +209,9 @@ void GroupCollectives::prepare(const CollectiveProfile& profile) {
     return made;
   };
   const auto curve = [&](Collective kind) -> Curve& { return tables->by_kind[static_cast<std::size_t>(kind)]; };
-  const auto carry = [&](Collective kind, const LinkLoads& loads, double w) {
+  const auto carry = [&](Collective kind, const Pattern& loads, double w) {
     CarriedBytes& carried = tables->carried[static_cast<std::size_t>(kind)];
-    carried = loads.total_by_kind();
+    carried = loads.total;
     for (double& bytes : carried) bytes *= w;
   };
   const double gathered = (p.ranks - 1.0) / p.ranks;

@@ -43,8 +43,7 @@ using GpuGroup = std::vector<GpuId>;
 class GroupCollectives {
  public:
   GroupCollectives(const Topology& topology, const CollectiveProfile& profile, GpuGroup group);
-  /// The same group with other parameters, without asking for paths again. `two_node_factor` stays, and
-  /// the topology must still live.
+  /// The same group with other parameters, without asking for paths again. `two_node_factor` stays.
   GroupCollectives with(const CollectiveProfile& profile) const;
 
   /// `bytes` as in nccl-tests: all_reduce the buffer; all_gather the gathered result; reduce_scatter the full input;
