@@ -65,6 +65,8 @@ const Command& compare_command();
 const Command& describe_command();
 const Command& import_command();
 const Command& validate_command();
+const Command& predict_command();
+const Command& fit_command();
 const Command& completion_command();
 /// In the order in which help lists them.
 std::vector<const Command*> commands();

@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "collectives/curve_correction.h"
 #include "collectives/link_loads.h"
 #include "core/check.h"
 #include "core/math.h"
@@ -20,20 +21,42 @@ struct Line {
 };
 using Lines = std::vector<Line>;
 
-Duration fastest(const Lines& lines, Bytes bytes) {
-  const auto s = static_cast<double>(bytes.value);
+double fastest(const Lines& lines, double s) {
   double best = lines.front().seconds + lines.front().per_byte * s;
   for (std::size_t i = 1; i < lines.size(); ++i) best = std::min(best, lines[i].seconds + lines[i].per_byte * s);
-  return Duration::from_seconds(best);
+  return best;
 }
+
+/// The protocols of one collective and what they leave of the measured times.
+struct Curve {
+  Lines lines;
+  PreparedCorrection correction;
+
+  Duration time(Bytes bytes) const {
+    const auto s = static_cast<double>(bytes.value);
+    return Duration::from_seconds(correction.corrected(fastest(lines, s), s));
+  }
+};
 
 double log2_of(double x) {
   return x <= 1 ? 0 : logarithm(x) / logarithm(2.0);
 }
 
+/// What a pattern of traffic asks of the links for one byte.
+struct Pattern {
+  explicit Pattern(const LinkLoads& loads) : busiest(loads.busiest_by_kind()), total(loads.total_by_kind()) {
+    for (std::uint32_t link = 0; link < loads.bytes().size(); ++link) {
+      if (loads.bytes()[link] > 0) on_links.emplace_back(LinkId{link}, loads.bytes()[link]);
+    }
+  }
+  std::array<double, kLinkKinds> busiest;
+  CarriedBytes total;
+  std::vector<std::pair<LinkId, double>> on_links;
+};
+
 /// What the lines of one group are made from.
 struct Preparation {
-  const Topology& topology;
+  bool over_pcie;
   const CollectiveProfile& profile;
   const GroupNodes& nodes;
   std::uint32_t ranks;
@@ -45,28 +68,35 @@ struct Preparation {
   }
   double n() const { return nodes.nodes(); }
   /// PCIe carries the protocol where it is the scale-up network; behind a switch it only leads to the NIC.
-  double slope(const LinkLoads& loads, double scale_up, double network) const {
-    const double pcie = topology.cluster().scale_up == ScaleUpKind::pcie ? scale_up : 1;
-    return loads.seconds_per_byte({scale_up, pcie, network, network});
+  double slope(const Pattern& pattern, double scale_up, double network) const {
+    const std::array<double, kLinkKinds> shares{scale_up, over_pcie ? scale_up : 1, network, network};
+    double most = 0;
+    for (std::size_t kind = 0; kind < kLinkKinds; ++kind) {
+      if (shares[kind] > 0) most = std::max(most, pattern.busiest[kind] / shares[kind]);
+    }
+    return most;
   }
 };
 
-/// LL and Simple of the ring family; `w` busbw bytes a byte of the collective.
-Lines ring_lines(const Preparation& p, const LinkLoads& loads, double w, double steps, double network_steps) {
+/// LL, LL128 and Simple of the ring family; `w` busbw bytes a byte of the collective.
+Lines ring_lines(const Preparation& p, const Pattern& loads, double w, double steps, double network_steps) {
   const RingProtocols& ring = p.profile.ring;
-  const double base = ring.base.seconds() + network_steps * p.profile.network.hop.seconds();
-  const double bulk_base = ring.base.seconds() + network_steps * p.profile.network.bulk_hop.seconds();
-  return {{base + steps * ring.step.seconds(), w * p.slope(loads, ring.ll_share, p.profile.network.ll_share)},
-          {bulk_base + ring.simple_extra.seconds() + steps * ring.simple_step.seconds(),
-           w * p.slope(loads, ring.simple_share, p.profile.network.share)}};
+  const NetworkProtocols& network = p.profile.network;
+  const auto line = [&](Duration extra, Duration step, Duration hop, double slope) {
+    return Line{ring.base.seconds() + extra.seconds() + steps * step.seconds() + network_steps * hop.seconds(),
+                w * slope};
+  };
+  Lines lines{
+      line({}, ring.step, network.hop, p.slope(loads, ring.ll_share, network.ll_share)),
+      line(ring.simple_extra, ring.simple_step, network.bulk_hop, p.slope(loads, ring.simple_share, network.share))};
+  if (ring.ll128_share > 0) {
+    lines.push_back(line(ring.ll128_extra, ring.ll128_step, network.ll128_hop,
+                         p.slope(loads, ring.ll128_share, kLl128Payload * network.share)));
+  }
+  return lines;
 }
 
-LinkLoads all_reduce_loads(const Preparation& p) {
-  const double between = p.nodes.nodes() == 2 ? 1 / p.profile.network.two_node_factor : 1;
-  return ring_loads(p.topology, p.nodes, between);
-}
-
-Lines all_reduce_lines(const Preparation& p, const LinkLoads& loads) {
+Lines all_reduce_lines(const Preparation& p, const Pattern& loads) {
   const double ranks = p.ranks;
   const double w = 2 * (ranks - 1) / ranks;
   const double network_steps = 2 * log2_of(p.n());
@@ -79,7 +109,7 @@ Lines all_reduce_lines(const Preparation& p, const LinkLoads& loads) {
   return lines;
 }
 
-Lines all_to_all_lines(const Preparation& p, const LinkLoads& loads) {
+Lines all_to_all_lines(const Preparation& p, const Pattern& loads) {
   const DirectProtocols& direct = p.profile.all_to_all;
   const double ranks = p.ranks;
   const double base = direct.base.seconds() + direct.per_peer.seconds() * (ranks - 1) +
@@ -91,22 +121,21 @@ Lines all_to_all_lines(const Preparation& p, const LinkLoads& loads) {
   if (direct.bulk_from.value > 0) {
     const double per_byte = p.slope(loads, direct.bulk_share, p.profile.network.all_to_all_share);
     const auto from = static_cast<double>(direct.bulk_from.value);
-    lines.push_back({simple.seconds + from * (simple.per_byte - per_byte), per_byte});
+    // A slower one never binds.
+    if (per_byte < simple.per_byte) lines.push_back({simple.seconds + from * (simple.per_byte - per_byte), per_byte});
   }
   return lines;
 }
 
-Lines send_recv_lines(const Preparation& p, const LinkLoads& loads) {
+Lines send_recv_lines(const Preparation& p, const Pattern& loads) {
   const bool within = p.nodes.node_of_rank[0] == p.nodes.node_of_rank[1];
   const LatencyAndShare& parameters = within ? p.profile.send_recv : p.profile.network_send_recv;
   return {{parameters.latency.seconds(), p.slope(loads, parameters.share, parameters.share)}};
 }
 
-Lines custom_lines(const Preparation& p, const Lines& nccl) {
+Lines custom_lines(const Preparation& p, const Pattern& loads, const Lines& nccl) {
   const CustomAllReduce& custom = p.profile.custom_all_reduce;
-  if (p.nodes.nodes() > 1 || p.ranks > custom.max_ranks) return nccl;
   const double ranks = p.ranks;
-  const LinkLoads loads = within_node_loads(p.topology, p.nodes);
   Lines lines = nccl;
   lines.push_back({custom.one_shot_base.seconds() + custom.one_shot_per_peer.seconds() * (ranks - 1),
                    (ranks - 1) * p.slope(loads, custom.one_shot_share, 0)});
@@ -135,62 +164,95 @@ std::string_view name(Collective kind) {
   fail_invariant(__FILE__, __LINE__, "unknown collective");
 }
 
+/// What the topology alone decides. `tree`: an all-reduce between two nodes, half of the ring's bytes.
+struct GroupCollectives::Routes {
+  bool over_pcie;
+  GroupNodes nodes;
+  Pattern tree, ring, direct, message, within;
+};
+
 struct GroupCollectives::Tables {
-  std::array<Lines, 6> by_kind;
+  std::array<Curve, 6> by_kind;
   std::array<CarriedBytes, 6> carried{};  // by one byte
   std::array<std::vector<std::pair<LinkId, double>>, 6> on_links;
-  Lines custom_all_reduce;
+  Curve custom_all_reduce;
 };
 
 GroupCollectives::GroupCollectives(const Topology& topology, const CollectiveProfile& profile, GpuGroup group)
     : group_(std::move(group)) {
   MOESIM_CHECK(!group_.empty(), "a communicator has at least one GPU");
-  const GroupNodes nodes = group_nodes(topology, group_);
+  GroupNodes nodes = group_nodes(topology, group_);
   nodes_ = nodes.nodes();
   if (group_.size() == 1) return;
-  const Preparation p{topology, profile, nodes, ranks()};
+  const double between = nodes_ == 2 ? 1 / profile.network.two_node_factor : 1;
+  LinkLoads message(topology);
+  message.add(group_[0], group_[1], 1);
+  const Pattern tree(ring_loads(topology, nodes, between)), ring(ring_loads(topology, nodes, 1));
+  const Pattern direct(all_to_all_loads(topology, nodes)), within(within_node_loads(topology, nodes));
+  const bool over_pcie = topology.cluster().scale_up == ScaleUpKind::pcie;
+  routes_ =
+      std::make_shared<const Routes>(Routes{over_pcie, std::move(nodes), tree, ring, direct, Pattern(message), within});
+  prepare(profile);
+}
+
+GroupCollectives GroupCollectives::with(const CollectiveProfile& profile) const {
+  GroupCollectives other = *this;
+  if (routes_) other.prepare(profile);
+  return other;
+}
+
+void GroupCollectives::prepare(const CollectiveProfile& profile) {
+  const Preparation p{routes_->over_pcie, profile, routes_->nodes, ranks()};
   auto tables = std::make_shared<Tables>();
-  const auto lines = [&](Collective kind) -> Lines& { return tables->by_kind[static_cast<std::size_t>(kind)]; };
-  const auto carry = [&](Collective kind, const LinkLoads& loads, double w) {
+  const auto set = [&](CostCurve curve, Lines lines) {
+    Curve made{std::move(lines), {}};
+    // Measured inside one domain: between domains the network has its own law.
+    if (nodes_ == 1) {
+      made.correction = PreparedCorrection(profile.corrections, curve, p.ranks);
+      made.correction.make_monotone([&](double size) { return fastest(made.lines, size); });
+    }
+    return made;
+  };
+  const auto curve = [&](Collective kind) -> Curve& { return tables->by_kind[static_cast<std::size_t>(kind)]; };
+  const auto carry = [&](Collective kind, const Pattern& loads, double w) {
     CarriedBytes& carried = tables->carried[static_cast<std::size_t>(kind)];
-    carried = loads.total_by_kind();
+    carried = loads.total;
     for (double& bytes : carried) bytes *= w;
-    for (std::uint32_t link = 0; link < loads.bytes().size(); ++link) {
-      const double bytes = loads.bytes()[link];
-      if (bytes > 0) tables->on_links[static_cast<std::size_t>(kind)].emplace_back(LinkId{link}, w * bytes);
+    for (const auto& [link, bytes] : loads.on_links) {
+      tables->on_links[static_cast<std::size_t>(kind)].emplace_back(link, w * bytes);
     }
   };
   const double gathered = (p.ranks - 1.0) / p.ranks;
-  const LinkLoads reduced = all_reduce_loads(p);
-  lines(Collective::all_reduce) = all_reduce_lines(p, reduced);
-  carry(Collective::all_reduce, reduced, 2 * gathered);
-  const LinkLoads ring = ring_loads(topology, nodes, 1);
   const double gather_hops = p.n() - 1;
-  lines(Collective::all_gather) = ring_lines(p, ring, gathered, p.g() - 1, gather_hops);
-  lines(Collective::reduce_scatter) = lines(Collective::all_gather);
-  carry(Collective::all_gather, ring, gathered);
-  carry(Collective::reduce_scatter, ring, gathered);
-  const LinkLoads direct = all_to_all_loads(topology, nodes);
-  lines(Collective::all_to_all) = all_to_all_lines(p, direct);
-  carry(Collective::all_to_all, direct, 1);
-  LinkLoads message(topology);
-  message.add(group_[0], group_[1], 1);
-  lines(Collective::send_recv) = send_recv_lines(p, message);
-  carry(Collective::send_recv, message, 1);
-  tables->custom_all_reduce = custom_lines(p, lines(Collective::all_reduce));
-  lines(Collective::broadcast) = ring_lines(p, ring, 1, p.g() - 1, gather_hops);
-  carry(Collective::broadcast, ring, gathered);  // a chain: every hop of the ring but one
+  curve(Collective::all_reduce) = set(CostCurve::all_reduce, all_reduce_lines(p, routes_->tree));
+  carry(Collective::all_reduce, routes_->tree, 2 * gathered);
+  const Lines gather = ring_lines(p, routes_->ring, gathered, p.g() - 1, gather_hops);
+  curve(Collective::all_gather) = set(CostCurve::all_gather, gather);
+  curve(Collective::reduce_scatter) = set(CostCurve::reduce_scatter, gather);
+  carry(Collective::all_gather, routes_->ring, gathered);
+  carry(Collective::reduce_scatter, routes_->ring, gathered);
+  curve(Collective::all_to_all) = set(CostCurve::all_to_all, all_to_all_lines(p, routes_->direct));
+  carry(Collective::all_to_all, routes_->direct, 1);
+  curve(Collective::send_recv) = set(CostCurve::send_recv, send_recv_lines(p, routes_->message));
+  carry(Collective::send_recv, routes_->message, 1);
+  tables->custom_all_reduce = curve(Collective::all_reduce);
+  if (nodes_ == 1 && p.ranks <= profile.custom_all_reduce.max_ranks) {
+    tables->custom_all_reduce =
+        set(CostCurve::custom_all_reduce, custom_lines(p, routes_->within, curve(Collective::all_reduce).lines));
+  }
+  curve(Collective::broadcast) = {ring_lines(p, routes_->ring, 1, p.g() - 1, gather_hops), {}};
+  carry(Collective::broadcast, routes_->ring, gathered);  // a chain: every hop of the ring but one
   tables_ = std::move(tables);
 }
 
 Duration GroupCollectives::time(Collective kind, Bytes bytes) const {
   if (!tables_ || bytes.value <= 0) return {};
-  return fastest(tables_->by_kind[static_cast<std::size_t>(kind)], bytes);
+  return tables_->by_kind[static_cast<std::size_t>(kind)].time(bytes);
 }
 
 Duration GroupCollectives::custom_all_reduce_time(Bytes bytes) const {
   if (!tables_ || bytes.value <= 0) return {};
-  return fastest(tables_->custom_all_reduce, bytes);
+  return tables_->custom_all_reduce.time(bytes);
 }
 
 CarriedBytes GroupCollectives::moved_bytes(Collective kind, Bytes bytes) const {

@@ -29,18 +29,20 @@ using GpuGroup = std::vector<GpuId>;
 /// larger), and h the latency of a network step of the protocol, a protocol takes
 ///     t = alpha + max over links of bytes(link) / (share x line rate)
 /// and a collective the least over its protocols [communication-cost section 8]:
-///   all_reduce      w = 2 (R - 1) / R s, alpha = base + 2 (g - 1) l + 2 log2(N) h; LL, Simple, reduction in the
-///   switch;
-///                   between two nodes half the ring's bytes cross (a tree of one edge)
+///   all_reduce      w = 2 (R - 1) / R s, alpha = base + 2 (g - 1) l + 2 log2(N) h; LL, LL128, Simple, reduction in
+///                   the switch; between two nodes half the ring's bytes cross (a tree of one edge)
 ///   all_gather, reduce_scatter  w = (R - 1) / R s, alpha = base + (g - 1) l + (N - 1) h
 ///   all_to_all      s / R to every peer, alpha = base + u (R - 1), + h between nodes
 ///   send_recv       alpha + s / (share x slowest link)
 ///   broadcast       alpha of the all-gather, s on every link of the ring
+/// Inside one domain the profile's corrections by size are applied where it has some (`CurveCorrection`).
 /// Rings put w on every scale-up port and w / g on the NICs; links are those of `Topology::path`, so an oversubscribed
 /// tier binds where the pattern loads it. Group order does not matter: rings follow GPU ids.
 class GroupCollectives {
  public:
   GroupCollectives(const Topology& topology, const CollectiveProfile& profile, GpuGroup group);
+  /// The same group with other parameters, without asking for paths again. `two_node_factor` stays.
+  GroupCollectives with(const CollectiveProfile& profile) const;
 
   /// `bytes` as in nccl-tests: all_reduce the buffer; all_gather the gathered result; reduce_scatter the full input;
   /// all_to_all what one rank holds; send_recv the message from rank 0 to rank 1. One rank or no bytes take no time.
@@ -64,7 +66,10 @@ class GroupCollectives {
  private:
   GpuGroup group_;
   std::uint32_t nodes_ = 1;
+  void prepare(const CollectiveProfile& profile);
+  struct Routes;
   struct Tables;
+  std::shared_ptr<const Routes> routes_;
   std::shared_ptr<const Tables> tables_;
 };
 
@@ -93,6 +98,7 @@ struct RoutedTraffic {
   std::span<const std::uint32_t> pair_rank_copies =
       {};  ///< optional, beside pair_rows: distinct tokens from s to rank d
   std::span<const std::uint32_t> pair_node_copies = {};  ///< optional, ranks x nodes: distinct tokens from s to node n
+  std::int64_t experts_per_rank = 0;                     ///< 0: not known, and its latencies left out
 };
 
 /// Payload of one token.
@@ -107,17 +113,23 @@ struct TokenPayload {
 ///   allgather_reducescatter  all-gather, then reduce-scatter of the tokens of all ranks
 ///   naive                    one broadcast a rank, then an all-reduce
 ///   pplx                     alpha of the low-latency kernels, one copy a (token, rank). Assumes their rates.
-///   deepep_low_latency       a0 + a1 log2(N) + max(NVLink, NIC) of one message a (token, expert), own rank included
+///   deepep_low_latency       a0 + a1 log2(N) + polls of the experts + rounds of the tokens over the SMs (see
+///                            `LowLatencyExchange`) + max(NVLink, NIC) of one message a (token, expert), own rank
+///                            included
 ///   deepep_high_throughput   a + max(NIC: one copy a (token, other node) between ranks of the same index; NVLink: one
 ///                            copy a (token, rank) at the receiver), rates by the SMs that it may use
 ///   flashinfer_nvlink        a0 + a1 log2(R) + c T + one copy a (token, other rank); two-sided with its prepare kernel
-/// Ignores that a receiver with one or two experts takes rows one after the other (0.15-0.19 us a row in DeepEP LL).
+/// Inside one domain, times are multiplied by the profile's corrections at the most tokens of a rank.
 class MoeExchange {
  public:
   MoeExchange(const Topology& topology, const CollectiveProfile& profile, GpuGroup group, MoeBackend backend,
               TokenPayload payload);
+  /// The same group and backend, without asking for paths again.
+  MoeExchange with(const CollectiveProfile& profile, TokenPayload payload) const;
 
   Duration dispatch(const RoutedTraffic& traffic) const;
+  /// The part of `dispatch` that a preparing kernel takes; zero where there is none.
+  Duration preparation(const RoutedTraffic& traffic) const;
   Duration combine(const RoutedTraffic& traffic) const;
   /// What one call of the whole group moves over links. One copy a (token, expert), (token, rank) or (token, node) as
   /// above, but without those that stay on their GPU. Assumes that copies take the mean path of their pattern (to ranks
@@ -139,6 +151,9 @@ class MoeExchange {
   GroupCollectives collectives_;
   MoeBackend backend_;
   TokenPayload payload_;
+  void prepare(const CollectiveProfile& profile);
+  struct Geometry;
+  std::shared_ptr<const Geometry> geometry_;
   struct Tables;
   std::shared_ptr<const Tables> tables_;
 };

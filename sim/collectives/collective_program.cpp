@@ -29,6 +29,10 @@ Pace ring_pace(const CollectiveProfile& profile, Protocol protocol) {
   if (protocol == Protocol::low_latency) {
     return {ring.base, ring.step, profile.network.hop, ring.ll_share, profile.network.ll_share};
   }
+  if (protocol == Protocol::ll128) {
+    return {ring.base + ring.ll128_extra, ring.ll128_step, profile.network.ll128_hop, ring.ll128_share,
+            kLl128Payload * profile.network.share};
+  }
   return {ring.base + ring.simple_extra, ring.simple_step, profile.network.bulk_hop, ring.simple_share,
           profile.network.share};
 }
@@ -479,6 +483,8 @@ std::string_view name(Protocol protocol) {
   switch (protocol) {
     case Protocol::low_latency:
       return "low_latency";
+    case Protocol::ll128:
+      return "ll128";
     case Protocol::bulk:
       return "bulk";
   }
@@ -540,6 +546,13 @@ std::string algorithm_problem(const Topology& topology, const CollectiveProfile&
   fail_invariant(__FILE__, __LINE__, "unknown algorithm");
 }
 
+std::string protocol_problem(const CollectiveProfile& profile, Collective kind, Protocol protocol) {
+  if (protocol != Protocol::ll128) return "";
+  if (kind == Collective::all_to_all || kind == Collective::send_recv)
+    return fmt::format("{} has no ll128", name(kind));
+  return profile.ring.ll128_share > 0 ? "" : fmt::format("ll128 is not in profile {}", profile.name);
+}
+
 TransferProgram collective_program(const Topology& topology, const CollectiveProfile& profile, const GpuGroup& group,
                                    const CollectiveCall& call) {
   MOESIM_CHECK(algorithm_problem(topology, profile, group, call.kind, call.algorithm).empty(), "{}",
@@ -556,6 +569,7 @@ ChosenProgram fastest(const Topology& topology, const CollectiveProfile& profile
   Duration least;
   for (const CollectiveCall& call : candidates) {
     if (!algorithm_problem(topology, profile, group, call.kind, call.algorithm).empty()) continue;
+    if (!protocol_problem(profile, call.kind, call.protocol).empty()) continue;
     TransferProgram program = collective_program(topology, profile, group, call);
     const Duration time = closed_form(topology, program).total();
     if (best && time >= least) continue;
@@ -584,7 +598,7 @@ ChosenProgram calibrated_program(const Topology& topology, const CollectiveProfi
   for (const Algorithm algorithm : {Algorithm::in_switch, Algorithm::tree, Algorithm::ring, Algorithm::direct}) {
     // Gathers and broadcasts go by rings.
     if (algorithm == Algorithm::direct && kind != Collective::all_to_all && kind != Collective::send_recv) continue;
-    for (const Protocol protocol : {Protocol::low_latency, Protocol::bulk}) {
+    for (const Protocol protocol : {Protocol::low_latency, Protocol::ll128, Protocol::bulk}) {
       candidates.push_back({kind, algorithm, protocol, bytes});
     }
   }

@@ -39,8 +39,9 @@ enum class Algorithm { ring, tree, recursive_doubling, in_switch, one_shot, two_
 inline constexpr std::size_t kAlgorithms = static_cast<std::size_t>(Algorithm::pairwise) + 1;
 std::string_view name(Algorithm algorithm);
 
-/// NCCL's LL, and Simple.
-enum class Protocol { low_latency, bulk };
+/// NCCL's LL, LL128 (rings and trees, where the profile has it) and Simple.
+enum class Protocol { low_latency, ll128, bulk };
+inline constexpr std::size_t kProtocols = static_cast<std::size_t>(Protocol::bulk) + 1;
 std::string_view name(Protocol protocol);
 
 /// Where two GPUs of different nodes are on different rails: over NVLink to the GPU of the own node on the other's rail
@@ -59,6 +60,8 @@ struct CollectiveCall {
 /// Why the group cannot run the algorithm, in a few words; empty when it can.
 std::string algorithm_problem(const Topology& topology, const CollectiveProfile& profile, const GpuGroup& group,
                               Collective kind, Algorithm algorithm);
+/// The same of a protocol.
+std::string protocol_problem(const CollectiveProfile& profile, Collective kind, Protocol protocol);
 
 /// Without a problem as above. Bytes are split into whole ones, so that sums are exact. One rank: an empty program.
 TransferProgram collective_program(const Topology& topology, const CollectiveProfile& profile, const GpuGroup& group,

@@ -91,7 +91,9 @@ TransferProgram ExchangePrograms::exchanged(const RoutedTraffic& traffic, const 
                    });
     }
   }
-  program.set_latency(0, std::max(Duration(), leg.time - Duration::from_seconds(port_seconds(program))));
+  const Duration of_ports = Duration::from_seconds(port_seconds(program));
+  if (leg.time < of_ports) program.scale_ports(of_ports / leg.time);  // what a correction by size says
+  program.set_latency(0, std::max(Duration(), leg.time - of_ports));
   return program;
 }
 

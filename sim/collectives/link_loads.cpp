@@ -73,6 +73,16 @@ double LinkLoads::seconds_per_byte(const LinkShares& shares) const {
   return busiest;
 }
 
+std::array<double, kLinkKinds> LinkLoads::busiest_by_kind() const {
+  std::array<double, kLinkKinds> busiest{};
+  const std::span<const Link> links = topology_->links();
+  for (std::size_t i = 0; i < links.size(); ++i) {
+    double& most = busiest[static_cast<std::size_t>(links[i].kind)];
+    most = std::max(most, bytes_[i] / (links[i].rate.efficiency * links[i].rate.bandwidth.value));
+  }
+  return busiest;
+}
+
 std::array<double, kLinkKinds> LinkLoads::total_by_kind() const {
   std::array<double, kLinkKinds> total{};
   const std::span<const Link> links = topology_->links();

@@ -38,6 +38,8 @@ class LinkLoads {
   void add_on_rails(GpuId a, GpuId b, double amount);
   /// Seconds of the busiest link when every load is multiplied by one byte.
   double seconds_per_byte(const LinkShares& shares) const;
+  /// Seconds of the busiest link of each kind for one byte, at line rate x efficiency.
+  std::array<double, kLinkKinds> busiest_by_kind() const;
   /// Sum over the links of each kind; a byte counts on every link that it crosses.
   std::array<double, kLinkKinds> total_by_kind() const;
   /// By link.

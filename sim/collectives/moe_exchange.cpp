@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "collectives/collective_cost.h"
+#include "collectives/curve_correction.h"
 #include "collectives/link_loads.h"
 #include "core/check.h"
 #include "core/math.h"
@@ -22,10 +23,13 @@ double log2_of(double x) {
   return x <= 1 ? 0 : logarithm(x) / logarithm(2.0);
 }
 
-/// One direction of one backend: seconds = latency + per_token T + max(scale-up copies x s, network copies x s).
+/// One direction of one backend, T the most tokens of a rank:
+///     seconds = latency + per_expert L + per_round ceil(T / SMs) + per_token T
+///               + max(port x scale-up copies, sm_copy x scale-up copies + sm_token T, network x network copies)
 struct Rates {
-  double latency = 0, per_token = 0;
-  double scale_up = 0, network = 0;  ///< seconds of one copy on a port
+  double latency = 0, per_expert = 0, per_round = 0, per_token = 0;
+  double port = 0, sm_copy = 0, sm_token = 0, network = 0;
+  PreparedCorrection correction = {};
 };
 
 /// Copies on the busiest port of each kind.
@@ -82,11 +86,20 @@ std::string_view name(MoeBackend backend) {
   fail_invariant(__FILE__, __LINE__, "unknown MoE backend");
 }
 
-struct MoeExchange::Tables {
+namespace {
+
+/// Seconds of one byte at the full rate of the links; 0: no such traffic.
+struct LineSeconds {
+  double scale_up = 0, same_index = 0, all = 0;
+};
+
+}  // namespace
+
+struct MoeExchange::Geometry {
   std::vector<std::uint32_t> node_of, index_in_node;
   std::uint32_t nodes = 1, widest_node = 1;
   bool includes_itself = false;
-  Rates dispatch, combine;
+  LineSeconds line;
   CarriedBytes within_path{}, between_path{};  ///< links of each kind on the mean path of a copy
 
   /// Copies per token of all sources that destination d receives, or, with pairs, per row.
@@ -94,7 +107,7 @@ struct MoeExchange::Tables {
   BusiestPort direct_pairs(const RoutedTraffic& traffic, std::span<const std::int64_t> copies) const;
   BusiestPort by_node(const RoutedTraffic& traffic) const;
   BusiestPort by_node_pairs(const RoutedTraffic& traffic) const;
-  Duration time(const Rates& rates, const RoutedTraffic& traffic, MoeBackend backend) const;
+  double seconds(const Rates& rates, const RoutedTraffic& traffic, MoeBackend backend) const;
 
   MovedCopies moved_direct(const RoutedTraffic& traffic, std::span<const std::int64_t> copies) const;
   MovedCopies moved_direct_pairs(const RoutedTraffic& traffic, std::span<const std::int64_t> copies) const;
@@ -103,8 +116,8 @@ struct MoeExchange::Tables {
   CarriedBytes moved(Bytes payload, const RoutedTraffic& traffic, MoeBackend backend) const;
 };
 
-BusiestPort MoeExchange::Tables::direct(std::span<const std::int64_t> tokens,
-                                        std::span<const std::int64_t> copies) const {
+BusiestPort MoeExchange::Geometry::direct(std::span<const std::int64_t> tokens,
+                                          std::span<const std::int64_t> copies) const {
   const std::size_t ranks = node_of.size();
   std::array<double, kMaxNodes> node_tokens, node_copies;
   std::fill_n(node_tokens.begin(), nodes, 0.0);
@@ -129,8 +142,8 @@ BusiestPort MoeExchange::Tables::direct(std::span<const std::int64_t> tokens,
   return {busiest.scale_up / all_tokens, busiest.network / all_tokens};
 }
 
-BusiestPort MoeExchange::Tables::direct_pairs(const RoutedTraffic& traffic,
-                                              std::span<const std::int64_t> copies) const {
+BusiestPort MoeExchange::Geometry::direct_pairs(const RoutedTraffic& traffic,
+                                                std::span<const std::int64_t> copies) const {
   const std::size_t ranks = node_of.size();
   BusiestPort busiest;
   std::array<double, kMaxNodes> in_scale_up, in_network;
@@ -155,7 +168,7 @@ BusiestPort MoeExchange::Tables::direct_pairs(const RoutedTraffic& traffic,
   return busiest;
 }
 
-BusiestPort MoeExchange::Tables::by_node(const RoutedTraffic& traffic) const {
+BusiestPort MoeExchange::Geometry::by_node(const RoutedTraffic& traffic) const {
   const std::size_t ranks = node_of.size();
   std::array<double, kMaxNodes> index_tokens;
   std::fill_n(index_tokens.begin(), widest_node, 0.0);
@@ -176,7 +189,7 @@ BusiestPort MoeExchange::Tables::by_node(const RoutedTraffic& traffic) const {
   return {busiest.scale_up, busiest.network / all_tokens};
 }
 
-BusiestPort MoeExchange::Tables::by_node_pairs(const RoutedTraffic& traffic) const {
+BusiestPort MoeExchange::Geometry::by_node_pairs(const RoutedTraffic& traffic) const {
   const std::size_t ranks = node_of.size();
   std::array<double, kMaxNodes> node_rows, to_node, in_network;
   std::fill_n(node_rows.begin(), nodes, 0.0);
@@ -206,13 +219,13 @@ BusiestPort MoeExchange::Tables::by_node_pairs(const RoutedTraffic& traffic) con
   return busiest;
 }
 
-Duration MoeExchange::Tables::time(const Rates& rates, const RoutedTraffic& traffic, MoeBackend backend) const {
+double MoeExchange::Geometry::seconds(const Rates& rates, const RoutedTraffic& traffic, MoeBackend backend) const {
   std::int64_t most_tokens = 0, all_tokens = 0;
   for (const std::int64_t t : traffic.tokens) {
     most_tokens = std::max(most_tokens, t);
     all_tokens += t;
   }
-  if (all_tokens == 0) return {};
+  if (all_tokens == 0) return 0;
   const bool pairs = !traffic.pair_rows.empty();
   BusiestPort busiest;
   if (backend == MoeBackend::deepep_high_throughput) {
@@ -221,12 +234,21 @@ Duration MoeExchange::Tables::time(const Rates& rates, const RoutedTraffic& traf
     const auto copies = backend == MoeBackend::deepep_low_latency ? traffic.rows : traffic.rank_copies;
     busiest = pairs ? direct_pairs(traffic, copies) : direct(traffic.tokens, copies);
   }
-  return Duration::from_seconds(rates.latency + rates.per_token * static_cast<double>(most_tokens) +
-                                std::max(busiest.scale_up * rates.scale_up, busiest.network * rates.network));
+  const auto most = static_cast<double>(most_tokens);
+  double seconds = rates.latency + rates.per_token * most +
+                   std::max({busiest.scale_up * rates.port, busiest.scale_up * rates.sm_copy + most * rates.sm_token,
+                             busiest.network * rates.network});
+  if (traffic.experts_per_rank > 0) {
+    const std::int64_t experts = traffic.experts_per_rank * static_cast<std::int64_t>(node_of.size());
+    const std::int64_t sms = std::min(experts, kLowLatencySms);
+    seconds += rates.per_expert * static_cast<double>(traffic.experts_per_rank) +
+               rates.per_round * static_cast<double>((most_tokens + sms - 1) / sms);
+  }
+  return rates.correction.empty() || most == 0 ? seconds : seconds * rates.correction.factor(most);
 }
 
-MovedCopies MoeExchange::Tables::moved_direct(const RoutedTraffic& traffic,
-                                              std::span<const std::int64_t> copies) const {
+MovedCopies MoeExchange::Geometry::moved_direct(const RoutedTraffic& traffic,
+                                                std::span<const std::int64_t> copies) const {
   std::array<double, kMaxNodes> node_tokens, node_copies;
   std::fill_n(node_tokens.begin(), nodes, 0.0);
   std::fill_n(node_copies.begin(), nodes, 0.0);
@@ -246,8 +268,8 @@ MovedCopies MoeExchange::Tables::moved_direct(const RoutedTraffic& traffic,
   return {(within - kept) / all_tokens, all_copies - within / all_tokens};
 }
 
-MovedCopies MoeExchange::Tables::moved_direct_pairs(const RoutedTraffic& traffic,
-                                                    std::span<const std::int64_t> copies) const {
+MovedCopies MoeExchange::Geometry::moved_direct_pairs(const RoutedTraffic& traffic,
+                                                      std::span<const std::int64_t> copies) const {
   const std::size_t ranks = node_of.size();
   MovedCopies moved;
   for (std::size_t d = 0; d < ranks; ++d) {
@@ -258,7 +280,7 @@ MovedCopies MoeExchange::Tables::moved_direct_pairs(const RoutedTraffic& traffic
   return moved;
 }
 
-MovedCopies MoeExchange::Tables::moved_by_node(const RoutedTraffic& traffic) const {
+MovedCopies MoeExchange::Geometry::moved_by_node(const RoutedTraffic& traffic) const {
   const std::size_t ranks = node_of.size();
   std::array<double, kMaxNodes> index_tokens, node_tokens;
   std::fill_n(index_tokens.begin(), widest_node, 0.0);
@@ -281,7 +303,7 @@ MovedCopies MoeExchange::Tables::moved_by_node(const RoutedTraffic& traffic) con
   return {moved.within / all_tokens, moved.between / all_tokens};
 }
 
-MovedCopies MoeExchange::Tables::moved_by_node_pairs(const RoutedTraffic& traffic) const {
+MovedCopies MoeExchange::Geometry::moved_by_node_pairs(const RoutedTraffic& traffic) const {
   const std::size_t ranks = node_of.size();
   std::array<double, kMaxNodes> node_rows, from_others;
   std::fill_n(node_rows.begin(), nodes, 0.0);
@@ -308,7 +330,7 @@ MovedCopies MoeExchange::Tables::moved_by_node_pairs(const RoutedTraffic& traffi
   return moved;
 }
 
-CarriedBytes MoeExchange::Tables::moved(Bytes payload, const RoutedTraffic& traffic, MoeBackend backend) const {
+CarriedBytes MoeExchange::Geometry::moved(Bytes payload, const RoutedTraffic& traffic, MoeBackend backend) const {
   if (std::all_of(traffic.tokens.begin(), traffic.tokens.end(), [](std::int64_t t) { return t == 0; })) return {};
   const bool pairs = !traffic.pair_rows.empty();
   MovedCopies copies;
@@ -335,37 +357,50 @@ CarriedBytes mean_path(const LinkLoads& loads, double senders) {
   return path;
 }
 
-struct Lines {
-  double scale_up = 0, same_index = 0,
-         all = 0;  ///< seconds of one byte at the full rate of the links; 0: no such traffic
-};
-
-Rates low_latency(const LowLatencyExchange& exchange, const Lines& line, double nodes, double bytes) {
-  const double latency = nodes > 1
-                             ? exchange.network.latency.seconds() + exchange.per_log2_nodes.seconds() * log2_of(nodes)
-                             : exchange.domain.latency.seconds();
-  return {latency, 0, bytes * line.scale_up / exchange.domain.share, bytes * line.all / exchange.network.share};
+double seconds_or_zero(double bytes, double line, double share) {
+  return share > 0 ? bytes * line / share : 0;
 }
 
-Rates normal(const NormalExchange& exchange, const Lines& line, double nodes, double bytes, std::int32_t sms) {
-  const double scale_up = std::min(exchange.scale_up_share, sms * exchange.scale_up_share_per_sm);
-  const double network = std::min(exchange.network_share, sms * exchange.network_share_per_sm);
-  return {exchange.latency.seconds() + exchange.per_log2_nodes.seconds() * log2_of(nodes), 0,
-          bytes * line.scale_up / scale_up, bytes * line.same_index / network};
+Rates low_latency(const LowLatencyExchange& exchange, const LineSeconds& line, double nodes, double bytes) {
+  Rates rates;
+  rates.latency = nodes > 1 ? exchange.network.latency.seconds() + exchange.per_log2_nodes.seconds() * log2_of(nodes)
+                            : exchange.domain.latency.seconds();
+  rates.per_expert = exchange.per_expert.seconds();
+  rates.per_round = exchange.token_latency.seconds() + seconds_or_zero(bytes, line.scale_up, exchange.token_share);
+  rates.port = bytes * line.scale_up / exchange.domain.share;
+  rates.network = bytes * line.all / exchange.network.share;
+  return rates;
 }
 
-Rates nvlink(const NvlinkExchange& exchange, const NvlinkExchange& before, const Lines& line, double ranks,
-             double bytes) {
-  return {exchange.latency.seconds() + before.latency.seconds() +
-              (exchange.per_log2_ranks.seconds() + before.per_log2_ranks.seconds()) * log2_of(ranks),
-          exchange.per_token.seconds() + before.per_token.seconds(), bytes * line.scale_up / exchange.share,
-          // Not made for several domains; where asked for, copies cross at the rate of one byte a byte of line.
-          bytes * line.all};
+Rates normal(const NormalExchange& exchange, const LineSeconds& line, double nodes, double bytes, std::int32_t sms) {
+  Rates rates;
+  rates.latency = exchange.latency.seconds() + exchange.per_log2_nodes.seconds() * log2_of(nodes) +
+                  seconds_or_zero(bytes, line.scale_up, exchange.token_share);
+  rates.port = bytes * line.scale_up / exchange.scale_up_share;
+  rates.sm_copy =
+      (exchange.per_copy.seconds() + seconds_or_zero(bytes, line.scale_up, exchange.scale_up_share_per_sm)) / sms;
+  rates.sm_token = exchange.per_token.seconds() / sms;
+  rates.network = bytes * line.same_index / std::min(exchange.network_share, sms * exchange.network_share_per_sm);
+  return rates;
 }
 
-Rates backend_rates(const CollectiveProfile& profile, MoeBackend backend, Direction direction, const Lines& line,
+Rates nvlink(const NvlinkExchange& exchange, const LineSeconds& line, double ranks, double bytes) {
+  Rates rates;
+  rates.latency = exchange.latency.seconds() + exchange.per_log2_ranks.seconds() * log2_of(ranks);
+  rates.per_token = exchange.per_token.seconds();
+  rates.port = bytes * line.scale_up / exchange.share;
+  // Not made for several domains; where asked for, copies cross at the rate of one byte a byte of line.
+  rates.network = bytes * line.all;
+  return rates;
+}
+
+Rates backend_rates(const CollectiveProfile& profile, MoeBackend backend, Direction direction, const LineSeconds& line,
                     double ranks, double nodes, double bytes) {
   const bool dispatch = direction == Direction::dispatch;
+  const auto corrected = [&](Rates rates, CostCurve curve) {
+    if (nodes == 1) rates.correction = PreparedCorrection(profile.corrections, curve, ranks);
+    return rates;
+  };
   switch (backend) {
     case MoeBackend::none:
     case MoeBackend::allgather_reducescatter:
@@ -373,56 +408,88 @@ Rates backend_rates(const CollectiveProfile& profile, MoeBackend backend, Direct
       return {};
     case MoeBackend::pplx:
     case MoeBackend::deepep_low_latency:
-      return low_latency(dispatch ? profile.low_latency_dispatch : profile.low_latency_combine, line, nodes, bytes);
+      return corrected(
+          low_latency(dispatch ? profile.low_latency_dispatch : profile.low_latency_combine, line, nodes, bytes),
+          dispatch ? CostCurve::low_latency_dispatch : CostCurve::low_latency_combine);
     case MoeBackend::deepep_high_throughput:
-      return normal(dispatch ? profile.normal_dispatch : profile.normal_combine, line, nodes, bytes,
-                    profile.normal_sms);
+      return corrected(
+          normal(dispatch ? profile.normal_dispatch : profile.normal_combine, line, nodes, bytes, profile.normal_sms),
+          dispatch ? CostCurve::normal_dispatch : CostCurve::normal_combine);
     case MoeBackend::flashinfer_nvlink_one_sided:
-      return nvlink(dispatch ? profile.one_sided_dispatch : profile.one_sided_combine, {}, line, ranks, bytes);
+      return corrected(nvlink(dispatch ? profile.one_sided_dispatch : profile.one_sided_combine, line, ranks, bytes),
+                       dispatch ? CostCurve::one_sided_dispatch : CostCurve::one_sided_combine);
     case MoeBackend::flashinfer_nvlink_two_sided:
-      return dispatch ? nvlink(profile.two_sided_dispatch, profile.two_sided_prepare, line, ranks, bytes)
-                      : nvlink(profile.two_sided_combine, {}, line, ranks, bytes);
+      return corrected(nvlink(dispatch ? profile.two_sided_dispatch : profile.two_sided_combine, line, ranks, bytes),
+                       dispatch ? CostCurve::two_sided_dispatch : CostCurve::two_sided_combine);
   }
   fail_invariant(__FILE__, __LINE__, "unknown MoE backend");
 }
 
 }  // namespace
 
+struct MoeExchange::Tables {
+  Rates preparation, dispatch, combine;
+};
+
 MoeExchange::MoeExchange(const Topology& topology, const CollectiveProfile& profile, GpuGroup group, MoeBackend backend,
                          TokenPayload payload)
     : collectives_(topology, profile, std::move(group)), backend_(backend), payload_(payload) {
   if (!depends_on_routing() || collectives_.ranks() == 1) return;
   const GroupNodes nodes = group_nodes(topology, collectives_.group());
-  auto tables = std::make_shared<Tables>();
-  tables->node_of = nodes.node_of_rank;
-  tables->index_in_node = nodes.index_in_node;
-  tables->nodes = nodes.nodes();
+  auto geometry = std::make_shared<Geometry>();
+  geometry->node_of = nodes.node_of_rank;
+  geometry->index_in_node = nodes.index_in_node;
+  geometry->nodes = nodes.nodes();
   for (const auto& gpus : nodes.gpus) {
-    tables->widest_node = std::max(tables->widest_node, static_cast<std::uint32_t>(gpus.size()));
+    geometry->widest_node = std::max(geometry->widest_node, static_cast<std::uint32_t>(gpus.size()));
   }
-  tables->includes_itself = sends_to_itself(backend);
-  MOESIM_CHECK(tables->nodes * tables->widest_node <= kMaxNodes, "an expert group of {} ranks on {} nodes, at most {}",
-               collectives_.ranks(), tables->nodes, kMaxNodes);
+  geometry->includes_itself = sends_to_itself(backend);
+  MOESIM_CHECK(geometry->nodes * geometry->widest_node <= kMaxNodes,
+               "an expert group of {} ranks on {} nodes, at most {}", collectives_.ranks(), geometry->nodes, kMaxNodes);
   const LinkShares line_rate{1, 1, 1, 1};
-  Lines line;
-  const double ranks = collectives_.ranks();
   double not_alone = 0;
   for (const auto& gpus : nodes.gpus) not_alone += gpus.size() > 1 ? static_cast<double>(gpus.size()) : 0;
   const LinkLoads within = within_node_loads(topology, nodes);
-  line.scale_up = within.seconds_per_byte(line_rate);
-  tables->within_path = mean_path(within, not_alone);
+  geometry->line.scale_up = within.seconds_per_byte(line_rate);
+  geometry->within_path = mean_path(within, not_alone);
   if (nodes.nodes() > 1) {
     const LinkLoads all = between_node_loads(topology, nodes, CrossNodePeers::all);
     const LinkLoads same_index = between_node_loads(topology, nodes, CrossNodePeers::same_index);
-    line.all = all.seconds_per_byte(line_rate);
-    line.same_index = same_index.seconds_per_byte(line_rate);
-    tables->between_path = mean_path(backend == MoeBackend::deepep_high_throughput ? same_index : all, ranks);
+    geometry->line.all = all.seconds_per_byte(line_rate);
+    geometry->line.same_index = same_index.seconds_per_byte(line_rate);
+    geometry->between_path =
+        mean_path(backend == MoeBackend::deepep_high_throughput ? same_index : all, collectives_.ranks());
   }
+  geometry_ = std::move(geometry);
+  prepare(profile);
+}
+
+MoeExchange MoeExchange::with(const CollectiveProfile& profile, TokenPayload payload) const {
+  MoeExchange other = *this;
+  other.payload_ = payload;
+  if (geometry_) {
+    other.prepare(profile);
+  } else {
+    other.collectives_ = collectives_.with(profile);
+  }
+  return other;
+}
+
+void MoeExchange::prepare(const CollectiveProfile& profile) {
   const auto rates = [&](Direction direction, Bytes bytes) {
-    return backend_rates(profile, backend, direction, line, ranks, tables->nodes, static_cast<double>(bytes.value));
+    return backend_rates(profile, backend_, direction, geometry_->line, collectives_.ranks(), geometry_->nodes,
+                         static_cast<double>(bytes.value));
   };
-  tables->dispatch = rates(Direction::dispatch, payload.dispatch);
-  tables->combine = rates(Direction::combine, payload.combine);
+  auto tables = std::make_shared<Tables>();
+  tables->dispatch = rates(Direction::dispatch, payload_.dispatch);
+  tables->combine = rates(Direction::combine, payload_.combine);
+  if (backend_ == MoeBackend::flashinfer_nvlink_two_sided) {
+    tables->preparation = nvlink(profile.two_sided_prepare, geometry_->line, collectives_.ranks(), 0);
+    if (geometry_->nodes == 1) {
+      tables->preparation.correction =
+          PreparedCorrection(profile.corrections, CostCurve::two_sided_prepare, collectives_.ranks());
+    }
+  }
   tables_ = std::move(tables);
 }
 
@@ -442,9 +509,16 @@ bool MoeExchange::depends_on_routing() const {
   fail_invariant(__FILE__, __LINE__, "unknown MoE backend");
 }
 
+Duration MoeExchange::preparation(const RoutedTraffic& traffic) const {
+  if (!tables_ || backend_ != MoeBackend::flashinfer_nvlink_two_sided) return {};
+  return Duration::from_seconds(geometry_->seconds(tables_->preparation, traffic, backend_));
+}
+
 Duration MoeExchange::dispatch(const RoutedTraffic& traffic) const {
   if (backend_ == MoeBackend::none || collectives_.ranks() == 1) return {};
-  if (tables_) return tables_->time(tables_->dispatch, traffic, backend_);
+  if (tables_) {
+    return preparation(traffic) + Duration::from_seconds(geometry_->seconds(tables_->dispatch, traffic, backend_));
+  }
   std::int64_t tokens = 0;
   Duration broadcasts;
   for (const std::int64_t t : traffic.tokens) {
@@ -457,30 +531,39 @@ Duration MoeExchange::dispatch(const RoutedTraffic& traffic) const {
 
 Duration MoeExchange::combine(const RoutedTraffic& traffic) const {
   if (backend_ == MoeBackend::none || collectives_.ranks() == 1) return {};
-  if (tables_) return tables_->time(tables_->combine, traffic, backend_);
+  if (tables_) return Duration::from_seconds(geometry_->seconds(tables_->combine, traffic, backend_));
   std::int64_t tokens = 0;
   for (const std::int64_t t : traffic.tokens) tokens += t;
   return collectives_.time(backend_ == MoeBackend::naive ? Collective::all_reduce : Collective::reduce_scatter,
                            payload_.combine * tokens);
 }
 
+namespace {
+
+/// On the port of a link, or on the SMs where they are slower.
+MoeExchange::CopySeconds copy_seconds(const Rates& rates) {
+  return {std::max(rates.port, rates.sm_copy), rates.network};
+}
+
+}  // namespace
+
 MoeExchange::CopySeconds MoeExchange::dispatch_copy() const {
-  return tables_ ? CopySeconds{tables_->dispatch.scale_up, tables_->dispatch.network} : CopySeconds{};
+  return tables_ ? copy_seconds(tables_->dispatch) : CopySeconds{};
 }
 
 MoeExchange::CopySeconds MoeExchange::combine_copy() const {
-  return tables_ ? CopySeconds{tables_->combine.scale_up, tables_->combine.network} : CopySeconds{};
+  return tables_ ? copy_seconds(tables_->combine) : CopySeconds{};
 }
 
 CarriedBytes MoeExchange::dispatch_bytes(const RoutedTraffic& traffic) const {
   if (backend_ == MoeBackend::none || collectives_.ranks() == 1) return {};
-  if (tables_) return tables_->moved(payload_.dispatch, traffic, backend_);
+  if (tables_) return geometry_->moved(payload_.dispatch, traffic, backend_);
   return collectives_.moved_bytes(Collective::all_gather, payload_.dispatch * sum(traffic.tokens));
 }
 
 CarriedBytes MoeExchange::combine_bytes(const RoutedTraffic& traffic) const {
   if (backend_ == MoeBackend::none || collectives_.ranks() == 1) return {};
-  if (tables_) return tables_->moved(payload_.combine, traffic, backend_);
+  if (tables_) return geometry_->moved(payload_.combine, traffic, backend_);
   return collectives_.moved_bytes(backend_ == MoeBackend::naive ? Collective::all_reduce : Collective::reduce_scatter,
                                   payload_.combine * sum(traffic.tokens));
 }

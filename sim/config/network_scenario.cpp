@@ -24,7 +24,7 @@ constexpr std::array<std::string_view, 8> known_keys = {"$schema", "name", "mode
                                                         "nodes",   "seed", "calibration", "program"};
 constexpr std::array<std::string_view, 6> collective_names = {"all_reduce", "all_gather", "reduce_scatter",
                                                               "all_to_all", "send_recv",  "broadcast"};
-constexpr std::array<std::string_view, 2> protocol_names = {"low_latency", "bulk"};
+constexpr std::array<std::string_view, kProtocols> protocol_names = {"low_latency", "ll128", "bulk"};
 
 ordered_json document_of(const fs::path& path, std::span<const Override> overrides) {
   ordered_json document = parse_json_file(path);
@@ -97,6 +97,8 @@ CollectiveTask read_collective(const JsonReader& entry, const Topology& topology
   if (const auto protocol = entry.find("protocol")) {
     task.protocol = static_cast<Protocol>(protocol->choice(protocol_names));
     if (!task.algorithm) protocol->fail("needs an algorithm; with auto the library chooses both");
+    const std::string problem = protocol_problem(profile, task.kind, task.protocol);
+    if (!problem.empty()) protocol->fail(problem, InputProblem::cannot_go_together);
   }
   if (const auto forwarding = entry.find("forwarding")) {
     constexpr std::array<std::string_view, 2> names = {"rails", "none"};

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "config/json_reader.h"
+#include "core/math.h"
 
 namespace moesim {
 
@@ -15,10 +16,31 @@ namespace {
 
 constexpr std::string_view kFormat = "moesim-collectives-1";
 constexpr std::array<std::string_view, 3> kScaleUpNames{"switched", "mesh", "pcie"};
-constexpr std::array<std::string_view, 18> kKeys{
-    "format",     "source",     "date",       "fit_range",         "residuals",          "gpus",
-    "stands_for", "line_rate",  "efficiency", "network_line_rate", "network_efficiency", "ring",
-    "all_reduce", "all_to_all", "send_recv",  "custom_all_reduce", "exchange",           "network"};
+constexpr std::array<std::string_view, 25> kKeys{"format",
+                                                 "source",
+                                                 "date",
+                                                 "fit_range",
+                                                 "residuals",
+                                                 "gpus",
+                                                 "stands_for",
+                                                 "line_rate",
+                                                 "efficiency",
+                                                 "network_line_rate",
+                                                 "network_efficiency",
+                                                 "ring",
+                                                 "all_reduce",
+                                                 "all_to_all",
+                                                 "send_recv",
+                                                 "custom_all_reduce",
+                                                 "custom_all_reduce_sglang",
+                                                 "custom_all_reduce_trtllm",
+                                                 "exchange",
+                                                 "network",
+                                                 "put",
+                                                 "corrections",
+                                                 "fits",
+                                                 "rest",
+                                                 "licence"};
 
 /// What the measured links could reach: line rate x efficiency.
 struct LineRates {
@@ -27,6 +49,10 @@ struct LineRates {
 
 double share(const JsonReader& section, std::string_view key, BytesPerSecond line) {
   return section.at(key).bandwidth().value / line.value;
+}
+
+double share_or_zero(const JsonReader& section, std::string_view key, BytesPerSecond line) {
+  return section.has(key) ? share(section, key, line) : 0;
 }
 
 Duration duration_or_zero(const JsonReader& section, std::string_view key) {
@@ -40,10 +66,14 @@ void expect_only(const JsonReader& section, std::initializer_list<std::string_vi
 }
 
 RingProtocols read_ring(const JsonReader& section, const LineRates& line) {
-  expect_only(section, {"base", "step", "ll_rate", "simple_extra", "simple_step", "simple_rate"});
+  expect_only(section, {"base", "step", "ll_rate", "ll128_extra", "ll128_step", "ll128_rate", "simple_extra",
+                        "simple_step", "simple_rate"});
   return {.base = section.at("base").duration(),
           .step = section.at("step").duration(),
           .ll_share = share(section, "ll_rate", line.scale_up),
+          .ll128_extra = duration_or_zero(section, "ll128_extra"),
+          .ll128_step = duration_or_zero(section, "ll128_step"),
+          .ll128_share = share_or_zero(section, "ll128_rate", line.scale_up),
           .simple_extra = section.at("simple_extra").duration(),
           .simple_step = section.at("simple_step").duration(),
           .simple_share = share(section, "simple_rate", line.scale_up)};
@@ -85,20 +115,28 @@ CustomAllReduce read_custom(const JsonReader& section, const LineRates& line) {
 }
 
 LowLatencyExchange read_low_latency(const JsonReader& section, const LineRates& line) {
-  expect_only(section, {"latency", "rate", "network_latency", "per_log2_nodes", "network_rate"});
+  expect_only(section, {"latency", "rate", "network_latency", "per_log2_nodes", "network_rate", "per_expert",
+                        "token_latency", "token_rate"});
   return {.domain = read_latency_and_share(section, line.scale_up),
           .network = {section.at("network_latency").duration(), share(section, "network_rate", line.network)},
-          .per_log2_nodes = section.at("per_log2_nodes").duration()};
+          .per_log2_nodes = section.at("per_log2_nodes").duration(),
+          .per_expert = duration_or_zero(section, "per_expert"),
+          .token_latency = duration_or_zero(section, "token_latency"),
+          .token_share = share_or_zero(section, "token_rate", line.scale_up)};
 }
 
 NormalExchange read_normal(const JsonReader& section, const LineRates& line) {
-  expect_only(section, {"latency", "per_log2_nodes", "rate_per_sm", "rate", "network_rate_per_sm", "network_rate"});
+  expect_only(section, {"latency", "per_log2_nodes", "rate_per_sm", "rate", "network_rate_per_sm", "network_rate",
+                        "per_copy", "per_token", "token_rate"});
   return {.latency = section.at("latency").duration(),
           .per_log2_nodes = section.at("per_log2_nodes").duration(),
           .scale_up_share_per_sm = share(section, "rate_per_sm", line.scale_up),
           .scale_up_share = share(section, "rate", line.scale_up),
           .network_share_per_sm = share(section, "network_rate_per_sm", line.network),
-          .network_share = share(section, "network_rate", line.network)};
+          .network_share = share(section, "network_rate", line.network),
+          .per_copy = duration_or_zero(section, "per_copy"),
+          .per_token = duration_or_zero(section, "per_token"),
+          .token_share = share_or_zero(section, "token_rate", line.scale_up)};
 }
 
 NvlinkExchange read_nvlink(const JsonReader& section, const LineRates& line) {
@@ -132,24 +170,110 @@ void read_exchange(const JsonReader& section, const LineRates& line, CollectiveP
   }
 }
 
-NetworkProtocols read_network(const JsonReader& section, const LineRates& line, const ClusterSpec& cluster) {
-  expect_only(section, {"hop", "bulk_hop", "rate", "ll_rate", "all_to_all_rate", "two_node_factor", "transports"});
+NetworkProtocols read_network(const JsonReader& section, const LineRates& line, const ClusterSpec& cluster,
+                              std::string& applied) {
+  expect_only(section,
+              {"hop", "ll128_hop", "bulk_hop", "rate", "ll_rate", "all_to_all_rate", "two_node_factor", "transports"});
   NetworkProtocols network{.hop = section.at("hop").duration(),
+                           .ll128_hop = section.at(section.has("ll128_hop") ? "ll128_hop" : "bulk_hop").duration(),
                            .bulk_hop = section.at("bulk_hop").duration(),
                            .share = share(section, "rate", line.network),
                            .ll_share = share(section, "ll_rate", line.network),
                            .all_to_all_share = share(section, "all_to_all_rate", line.network),
                            .two_node_factor = section.at("two_node_factor").number_in(1, 2)};
-  for (const JsonReader& transport : section.at("transports").elements()) {
+  applied.clear();
+  const auto transports = section.find("transports");
+  if (!transports) return network;
+  for (const JsonReader& transport : transports->elements()) {
     expect_only(transport, {"name", "clusters", "hop"});
     for (const JsonReader& part : transport.at("clusters").elements()) {
       if (cluster.name.find(part.string()) == std::string::npos) continue;
       const Duration hop = transport.at("hop").duration();
       network.bulk_hop += hop - network.hop;
+      network.ll128_hop += hop - network.hop;
       network.hop = hop;
+      applied = transport.at("name").string();
     }
   }
   return network;
+}
+
+PutTransfer read_put(const JsonReader& section, const LineRates& line) {
+  expect_only(section, {"latency", "per_message", "rate"});
+  return {.latency = section.at("latency").duration(),
+          .per_message = section.at("per_message").duration(),
+          .share = share(section, "rate", line.network)};
+}
+
+CostCurve read_curve(const JsonReader& value) {
+  std::array<std::string_view, kCostCurves> names;
+  for (std::size_t i = 0; i < kCostCurves; ++i) names[i] = name(static_cast<CostCurve>(i));
+  return static_cast<CostCurve>(value.choice(names));
+}
+
+CurveCorrection read_correction(const JsonReader& section) {
+  expect_only(section, {"of", "ranks", "at", "factor"});
+  CurveCorrection correction{.curve = read_curve(section.at("of")),
+                             .ranks = static_cast<std::uint32_t>(section.at("ranks").integer_in(1, 65536)),
+                             .log_size = {},
+                             .log_factor = {}};
+  for (const JsonReader& size : section.at("at").elements()) {
+    correction.log_size.push_back(logarithm(size.number_in(1, 1e15)));
+    if (correction.log_size.size() > 1 && correction.log_size.back() <= *(correction.log_size.end() - 2)) {
+      size.fail("expected sizes that rise");
+    }
+  }
+  for (const JsonReader& factor : section.at("factor").elements()) {
+    correction.log_factor.push_back(logarithm(factor.number_in(0.05, 20)));
+  }
+  if (correction.log_size.empty() || correction.log_size.size() != correction.log_factor.size()) {
+    section.at("factor").fail(fmt::format("expected {} factors, one for each size", correction.log_size.size()));
+  }
+  return correction;
+}
+
+FittedRange read_fit(const JsonReader& section) {
+  FittedRange range{.curve = read_curve(section.at("of"))};
+  const std::vector<JsonReader> ranks = section.at("ranks").elements(), sizes = section.at("size").elements();
+  if (ranks.size() != 2) section.at("ranks").fail("expected the fewest and the most ranks");
+  if (sizes.size() != 2) section.at("size").fail("expected the smallest and the largest size");
+  range.fewest_ranks = static_cast<std::uint32_t>(ranks[0].integer_in(1, 1000000));
+  range.most_ranks = static_cast<std::uint32_t>(ranks[1].integer_in(1, 1000000));
+  range.smallest = sizes[0].number_in(0, 1e18);
+  range.largest = sizes[1].number_in(0, 1e18);
+  return range;
+}
+
+/// Curves whose law stands in a section of the file: corrections of an older law of theirs are void.
+bool is_in(const JsonReader& file, CostCurve curve) {
+  const auto in_exchange = [&](std::string_view key) {
+    const auto exchange = file.find("exchange");
+    return exchange && exchange->has(key);
+  };
+  switch (curve) {
+    case CostCurve::all_reduce:
+    case CostCurve::all_gather:
+    case CostCurve::reduce_scatter:
+      return file.has("ring");
+    case CostCurve::all_to_all:
+    case CostCurve::send_recv:
+    case CostCurve::custom_all_reduce:
+    case CostCurve::custom_all_reduce_sglang:
+    case CostCurve::custom_all_reduce_trtllm:
+    case CostCurve::put:
+      return file.has(name(curve));
+    case CostCurve::low_latency_dispatch:
+    case CostCurve::low_latency_combine:
+    case CostCurve::normal_dispatch:
+    case CostCurve::normal_combine:
+    case CostCurve::two_sided_prepare:
+    case CostCurve::two_sided_dispatch:
+    case CostCurve::two_sided_combine:
+    case CostCurve::one_sided_dispatch:
+    case CostCurve::one_sided_combine:
+      return in_exchange(name(curve));
+  }
+  return false;
 }
 
 /// Whether a list of the file names the GPU or architecture for this kind of scale-up.
@@ -219,7 +343,43 @@ CollectiveProfile read_collective_profile(const std::filesystem::path& path, con
   }
   if (const auto section = file.find("custom_all_reduce")) profile.custom_all_reduce = read_custom(*section, line);
   if (const auto section = file.find("exchange")) read_exchange(*section, line, profile);
-  if (const auto section = file.find("network")) profile.network = read_network(*section, line, cluster);
+  if (const auto section = file.find("custom_all_reduce_sglang")) {
+    profile.custom_all_reduce_sglang = read_custom(*section, line);
+  }
+  if (const auto section = file.find("custom_all_reduce_trtllm")) {
+    profile.custom_all_reduce_trtllm = read_custom(*section, line);
+  }
+  if (const auto section = file.find("put")) profile.put = read_put(*section, line);
+  if (const auto section = file.find("network"))
+    profile.network = read_network(*section, line, cluster, profile.transport);
+  std::erase_if(profile.corrections, [&](const CurveCorrection& c) { return is_in(file, c.curve); });
+  std::erase_if(profile.fitted, [&](const FittedRange& range) { return is_in(file, range.curve); });
+  if (const auto fits = file.find("fits")) {
+    for (const JsonReader& fit : fits->elements()) profile.fitted.push_back(read_fit(fit));
+  }
+  if (const auto corrections = file.find("corrections")) {
+    for (const JsonReader& correction : corrections->elements()) {
+      profile.corrections.push_back(read_correction(correction));
+    }
+  }
+  return profile;
+}
+
+bool is_collective_profile(const std::filesystem::path& path) {
+  const nlohmann::ordered_json document = parse_json_file(path);
+  return document.is_object() && document.value("format", nlohmann::ordered_json()).is_string() &&
+         document.at("format").get<std::string>().starts_with("moesim-collectives");
+}
+
+CollectiveProfile own_collective_profile(const std::filesystem::path& path, const GpuSpec& gpu,
+                                         const ClusterSpec& cluster, const CollectiveProfile& base) {
+  CollectiveProfile profile = read_collective_profile(path, cluster, base);
+  const nlohmann::ordered_json document = parse_json_file(path);
+  if (!serves(JsonReader(document, path.string()), "gpus", gpu.id, cluster)) {
+    profile.extrapolated = true;
+    profile.notes.push_back(
+        fmt::format("{} was not fitted on {}: scaled by the line rates of {}", profile.name, gpu.id, cluster.name));
+  }
   return profile;
 }
 

@@ -21,4 +21,11 @@ CollectiveProfile read_collective_profile(const std::filesystem::path& path, con
 CollectiveProfile collective_profile_for(const std::filesystem::path& folder, const GpuSpec& gpu,
                                          const ClusterSpec& cluster);
 
+/// Whether the file says that it is a profile of collectives. Throws ConfigError where it is no JSON.
+bool is_collective_profile(const std::filesystem::path& path);
+
+/// A user's own profile over `base`; extrapolated, with a note, where it was fitted on another GPU or scale-up.
+CollectiveProfile own_collective_profile(const std::filesystem::path& path, const GpuSpec& gpu,
+                                         const ClusterSpec& cluster, const CollectiveProfile& base);
+
 }  // namespace moesim

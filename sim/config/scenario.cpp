@@ -284,11 +284,28 @@ void read_engine(Reading& reading) {
 void read_calibration(Reading& reading) {
   Scenario& scenario = reading.scenario;
   Provenance& provenance = scenario.provenance;
+  std::string calibration = "auto";
+  std::vector<fs::path> collective_files;
   const auto field = reading.root.find("calibration");
-  const std::string calibration = field ? field->string() : "auto";
-  KernelProfileChoice choice;
-  if (calibration != "auto" && calibration != "roofline") reading.file_of(*field);
-  choice = select_kernel_profile(calibration, scenario.gpu.id, scenario.engine.preset, reading.folder);
+  std::vector<JsonReader> entries;
+  if (field) entries = field->json().is_array() ? field->elements() : std::vector{*field};
+  bool kernels_named = false;
+  for (const JsonReader& entry : entries) {
+    const std::string text = entry.string();
+    const bool word = text == "auto" || text == "roofline";
+    if (!word) {
+      const fs::path file = reading.file_of(entry);
+      if (is_collective_profile(file)) {
+        collective_files.push_back(file);
+        continue;
+      }
+    }
+    if (kernels_named) entry.fail(fmt::format("a second profile of kernels; the first is {}", calibration));
+    calibration = text;
+    kernels_named = true;
+  }
+  KernelProfileChoice choice =
+      select_kernel_profile(calibration, scenario.gpu.id, scenario.engine.preset, reading.folder);
   reading.add_hash(choice.file);
   scenario.kernels = choice.profile;
   provenance.profiles.push_back(
@@ -298,6 +315,14 @@ void read_calibration(Reading& reading) {
   }
   scenario.collectives =
       collective_profile_for(product_root() / "calibrate" / "profiles", scenario.gpu, scenario.cluster);
+  for (const fs::path& collective_file : collective_files) {
+    const std::string rest = scenario.collectives.name;
+    scenario.collectives =
+        own_collective_profile(collective_file, scenario.gpu, scenario.cluster, scenario.collectives);
+    reading.add_hash(collective_file);
+    reading.note(fmt::format("collectives: {}; what it lacks comes from {}", shown_path(collective_file), rest));
+  }
+  scenario.collectives = with_engine(std::move(scenario.collectives), name(scenario.engine.preset));
   const CollectiveProfile& collectives = scenario.collectives;
   // The profile itself was read last. The defaults before it give what a family of GPUs does not measure: the network
   // and exchanges of experts.

@@ -31,10 +31,12 @@ const ScenarioField fields[] = {
      "training"},
     {"/model", FieldType::file_or_document, "",
      "A Hugging Face config.json, used as it is: a file, the name of a file of models/, or an inline object."},
-    {"/cluster", FieldType::file_or_document, "", "A file of topologies/cluster, or an inline object; docs/cluster.md explains its fields."},
+    {"/cluster", FieldType::file_or_document, "",
+     "A file of topologies/cluster, or an inline object; docs/cluster.md explains its fields."},
     {"/nodes", FieldType::integer, "[as the cluster says]", "Machines of the cluster.", {}, 1, 65536},
-    {"/calibration", FieldType::text, "\"auto\"",
-     "Measured constants of the kernels: auto (by GPU and engine), roofline, or a file."},
+    {"/calibration", FieldType::text_or_list, "\"auto\"",
+     "Measured constants: auto (by GPU and engine), roofline, or a file of kernels or of collectives; or a list of "
+     "such files, for example what moesim fit wrote. What a file lacks is as with auto."},
     {"/program", FieldType::list, "[none]",
      "Mode network: what runs side by side, each {name, start} and one of {collective, ranks, bytes, algorithm, "
      "protocol}, {exchange, direction, ranks, tokens, hidden, experts, top_k, popularity, ...}, {transfer: whole or "
@@ -349,6 +351,18 @@ void check_value(const JsonReader& value, const ScenarioField& field) {
     case FieldType::text:
       if (value.string().empty()) value.fail("expected a text, got \"\"");
       break;
+    case FieldType::text_or_list:
+      if (value.json().is_array()) {
+        if (value.elements().empty()) value.fail("expected a text or a list of them, got an empty list");
+        for (const JsonReader& element : value.elements()) {
+          if (element.string().empty()) element.fail("expected a text, got \"\"");
+        }
+      } else if (!value.json().is_string()) {
+        value.fail("expected a text or a list of them");
+      } else if (value.string().empty()) {
+        value.fail("expected a text, got \"\"");
+      }
+      break;
     case FieldType::boolean:
       value.boolean();
       break;
@@ -417,6 +431,8 @@ ordered_json schema_of(const ScenarioField& field) {
       return {{"type", {"string", "object"}}};
     case FieldType::text:
       return {{"type", "string"}, {"minLength", 1}};
+    case FieldType::text_or_list:
+      return {{"type", {"string", "array"}}, {"items", {{"type", "string"}}}, {"minLength", 1}, {"minItems", 1}};
     case FieldType::boolean:
       return {{"type", "boolean"}};
     case FieldType::integer:
@@ -475,6 +491,8 @@ std::string_view type_name(FieldType type) {
       return "file or object";
     case FieldType::text:
       return "text";
+    case FieldType::text_or_list:
+      return "text or list of texts";
     case FieldType::boolean:
       return "true or false";
     case FieldType::integer:

@@ -17,6 +17,7 @@ enum class FieldType {
   document,  ///< an object that another reader checks
   file_or_document,
   text,
+  text_or_list,  ///< a text, or a list of them
   boolean,
   integer,
   number,

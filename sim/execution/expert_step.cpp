@@ -51,6 +51,7 @@ ExpertStep::ExpertStep(const ModelSpec& model, const KernelCost& kernels, const 
   rank_of_expert_ = rank_of_experts(placement);
   loads_.emplace(placement, node_of_rank);
   node_of_expert_ = loads_->node_of_experts();
+  experts_per_rank_ = (placement.slots() + placement.ranks() - 1) / placement.ranks();
   modes_.push_back(mode_of(spec.backend, kernels, topology, collectives));
   if (exchanged_ && spec.decode_backend) {
     modes_.push_back(mode_of(*spec.decode_backend, kernels, topology, collectives));
@@ -262,13 +263,14 @@ RoutedTraffic ExpertStep::traffic(const Sources& sources) {
   const ExchangeCounts& c = counts_of_exchange_;
   const std::size_t gpus = sources.by_gpu.size();
   if (gpus == c.rows.size()) {
-    return {c.tokens, c.rows, c.rank_copies, c.node_copies, c.pair_rows, c.pair_rank_copies, c.pair_node_copies};
+    return {c.tokens,           c.rows,           c.rank_copies, c.node_copies, c.pair_rows, c.pair_rank_copies,
+            c.pair_node_copies, experts_per_rank_};
   }
   for (std::size_t i = 0; i < gpus; ++i) {
     rows_[i] = c.rows[i * c.rows.size() / gpus];
     copies_[i] = c.rank_copies[i * c.rows.size() / gpus];
   }
-  return {sources.by_gpu, rows_, copies_, c.node_copies, {}, {}, {}};
+  return {sources.by_gpu, rows_, copies_, c.node_copies, {}, {}, {}, experts_per_rank_};
 }
 
 }  // namespace moesim

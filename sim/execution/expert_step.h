@@ -102,6 +102,7 @@ class ExpertStep {
   std::optional<ExpertLoads> loads_;
   std::vector<Mode> modes_;  ///< of steps with a prompt; of pure decode steps, where they differ
   Mode* mode_ = nullptr;
+  std::int64_t experts_per_rank_ = 0;
   std::vector<std::uint32_t> rank_of_expert_, node_of_expert_;
   std::vector<std::vector<double>> rank_ratio_, node_ratio_;  ///< by MoE layer, found on first use
   std::vector<std::uint32_t> counts_, total_counts_, matrix_;

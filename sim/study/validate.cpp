@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -13,7 +12,6 @@
 
 #include "core/check.h"
 #include "core/math.h"
-#include "core/statistics.h"
 #include "execution/step_cost.h"
 
 namespace moesim {
@@ -118,24 +116,6 @@ double predict(const ValidationCase& run) {
 
 double ScoredRow::log_ratio() const {
   return logarithm(predicted / measured);
-}
-
-ErrorSummary summarize_errors(std::span<const MeasuredPair> pairs) {
-  ErrorSummary errors;
-  errors.scored = static_cast<std::int64_t>(pairs.size());
-  if (pairs.empty()) return errors;
-  Distribution<double> relative, logs;
-  for (const MeasuredPair& pair : pairs) {
-    relative.add(std::abs(pair.predicted / pair.measured - 1));
-    logs.add(logarithm(pair.predicted / pair.measured));
-  }
-  relative.sort();
-  logs.sort();
-  errors.mape = relative.mean();
-  errors.median_ape = relative.quantile(0.5);
-  errors.p90_ape = relative.quantile(0.9);
-  errors.bias = logs.quantile(0.5);
-  return errors;
 }
 
 namespace {

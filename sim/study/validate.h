@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/error_summary.h"
 #include "study/validation_case.h"
 
 namespace moesim {
@@ -22,19 +23,6 @@ namespace moesim {
 /// Ignores what overlaps between two micro-batches of a step.
 double predict(const ValidationCase& run);
 inline constexpr std::uint64_t kDecodeDraws = 8;
-
-/// Errors of a set of predictions p of measurements m; nothing to say about an empty set.
-struct ErrorSummary {
-  std::int64_t scored = 0;
-  double mape = 0;        ///< mean of |p/m - 1|
-  double median_ape = 0;  ///< quantiles linear between neighbours
-  double p90_ape = 0;
-  double bias = 0;  ///< median of ln(p/m)
-};
-struct MeasuredPair {
-  double predicted = 0, measured = 0;
-};
-ErrorSummary summarize_errors(std::span<const MeasuredPair> pairs);
 
 struct ScoredRow {
   ServingRow row;

@@ -170,7 +170,8 @@ TEST(Collectives, TwiceTheRatesAndHalfTheLatenciesHalveEveryTime) {
 }
 
 TEST(Collectives, TimesRiseWithBytesAndRanks) {
-  // All-reduce is left out of the ranks: the switch reduces for a full node only.
+  // All-reduce is left out of the ranks: the switch reduces for a full node only. Measured times of 4 and 8 ranks come
+  // within their noise of each other, so that 8 may take up to a tenth less.
   const Topology topology(hgx(1));
   const CollectiveProfile profile = shipped_profile(hgx(1));
   const GroupCollectives four(topology, profile, first_gpus(4)), eight(topology, profile, first_gpus(8));
@@ -179,7 +180,7 @@ TEST(Collectives, TimesRiseWithBytesAndRanks) {
     for (std::int64_t s = 256; s <= (1LL << 32); s *= 2) {
       EXPECT_GT(four.time(kind, Bytes{s}), last);
       if (kind != Collective::all_reduce) {
-        EXPECT_GT(eight.time(kind, Bytes{s}), four.time(kind, Bytes{s}));
+        EXPECT_GT(eight.time(kind, Bytes{s}).seconds(), 0.9 * four.time(kind, Bytes{s}).seconds());
       }
       last = four.time(kind, Bytes{s});
     }
@@ -195,8 +196,8 @@ TEST(Collectives, EightH100ReachThePublishedRates) {
   const auto busbw = [&](Collective kind, double factor) {
     return factor * s / group.time(kind, Bytes{256000000}).seconds() * 1e-9;
   };
-  // 2 x 7/8 x 256 MB take 60.8 us + 991 us: 426 GB/s.
-  EXPECT_NEAR(busbw(Collective::all_reduce, 1.75), 426, 0.10 * 426);
+  // Measured at 256 MiB: all-reduce 1,224 us, 384 GB/s; all-gather 734 us, 320; all-to-all 762 us, 308.
+  EXPECT_NEAR(busbw(Collective::all_reduce, 1.75), 384, 0.06 * 384);
   EXPECT_NEAR(busbw(Collective::all_gather, 0.875), 314, 0.10 * 314);
   EXPECT_NEAR(busbw(Collective::all_to_all, 0.875), 283, 0.10 * 283);
   const Bytes small{1024};
@@ -211,14 +212,14 @@ TEST(Collectives, SmallAllReducesOverManyNodesTakeThePublishedTimes) {
   const double h100 = microseconds(
       GroupCollectives(four, shipped_profile(hgx(4)), first_gpus(32)).time(Collective::all_reduce, Bytes{1024}));
   EXPECT_GE(h100, 33);
-  EXPECT_LE(h100, 43);
+  EXPECT_LE(h100, 48);  // one hop for all InfiniBand and RoCE systems, 7 us in the mean of the logs
   const ClusterSpec b200 = hgx(2, 900);
   const Topology two(b200);
   const double small =
       microseconds(GroupCollectives(two, shipped_profile(b200, "b200_sxm", "blackwell"), first_gpus(16))
                        .time(Collective::all_reduce, Bytes{1024}));
   EXPECT_GE(small, 33);
-  EXPECT_LE(small, 39);
+  EXPECT_LE(small, 43);
   // Large: 325-366 GB/s busbw on 4 nodes, about 467 on 2 (NVLink-bound).
   const Bytes large{8LL << 30};
   const auto busbw = [&](const Topology& topology, std::uint32_t n) {
@@ -238,7 +239,9 @@ TEST(Collectives, CustomAllReduceIsSeveralTimesFasterThanNcclForSmallBuffers) {
   EXPECT_NEAR(microseconds(group.custom_all_reduce_time(Bytes{1024})), 4.7, 0.5);
   EXPECT_GT(microseconds(group.time(Collective::all_reduce, Bytes{1024})), 3 * 4.7);
   const Bytes large{1LL << 30};
-  EXPECT_EQ(group.custom_all_reduce_time(large), group.time(Collective::all_reduce, large));
+  // Large buffers go to NCCL; it was timed in both tables, by other versions.
+  EXPECT_NEAR(group.custom_all_reduce_time(large).seconds(), group.time(Collective::all_reduce, large).seconds(),
+              0.2 * group.time(Collective::all_reduce, large).seconds());
   const GroupCollectives two_nodes(topology, profile, first_gpus(16));
   EXPECT_EQ(two_nodes.custom_all_reduce_time(Bytes{1024}), two_nodes.time(Collective::all_reduce, Bytes{1024}));
 }
@@ -250,7 +253,7 @@ TEST(CollectiveProfile, UnknownGpusTakeTheFamilyOfTheirArchitectureAndSaySo) {
   EXPECT_TRUE(h800.extrapolated);
   ASSERT_EQ(h800.notes.size(), 1U);
   EXPECT_EQ(h800.notes[0], "collectives of h800 were not measured: collectives-h100 scaled by the line rates of hgx");
-  EXPECT_NEAR(h800.ring.simple_share, 308.0 / (450 * 0.81), 1e-12);
+  EXPECT_EQ(h800.ring.simple_share, shipped_profile(hgx(1)).ring.simple_share);
   const CollectiveProfile unknown = shipped_profile(cluster, "x1", "unheard_of");
   EXPECT_EQ(unknown.name, "collectives-default");
   EXPECT_NEAR(unknown.ring.simple_share, 1, 1e-12);
@@ -328,7 +331,7 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-TEST(Collectives, MeasuredSweepsOfOneNodeAreMetWithinTenPercentInTheMedian) {
+TEST(Collectives, MeasuredSweepsOfOneNodeAreMetWithinFourPercentInTheMedian) {
   const std::vector<Row> rows = read_rows(MOESIM_SHARED_DATA "/comm/nccl_single_node_aic.csv");
   if (rows.empty()) GTEST_SKIP() << "the table of measured collectives is not here";
   const std::map<std::string, Collective> kinds{{"all_reduce", Collective::all_reduce},
@@ -341,12 +344,12 @@ TEST(Collectives, MeasuredSweepsOfOneNodeAreMetWithinTenPercentInTheMedian) {
     ScaleUpKind kind;
     double accepted;
   };
-  for (const System& system : {System{"a100_sxm", "ampere", 300, ScaleUpKind::switched, 0.10},
-                               System{"h100_sxm", "hopper", 450, ScaleUpKind::switched, 0.10},
-                               System{"b200_sxm", "blackwell", 900, ScaleUpKind::switched, 0.10},
-                               System{"b300_sxm", "blackwell_ultra", 900, ScaleUpKind::switched, 0.10},
-                               System{"gb200", "blackwell", 900, ScaleUpKind::switched, 0.10},
-                               System{"l40s", "ada", 0, ScaleUpKind::pcie, 0.12}}) {
+  for (const System& system : {System{"a100_sxm", "ampere", 300, ScaleUpKind::switched, 0.04},
+                               System{"h100_sxm", "hopper", 450, ScaleUpKind::switched, 0.04},
+                               System{"b200_sxm", "blackwell", 900, ScaleUpKind::switched, 0.04},
+                               System{"b300_sxm", "blackwell_ultra", 900, ScaleUpKind::switched, 0.04},
+                               System{"gb200", "blackwell", 900, ScaleUpKind::switched, 0.04},
+                               System{"l40s", "ada", 0, ScaleUpKind::pcie, 0.06}}) {
     ClusterSpec cluster = hgx(1, system.scale_up);
     cluster.scale_up = system.kind;
     if (system.id == "gb200") cluster.scale_up_link.efficiency = 0.80;
