@@ -71,6 +71,8 @@ each row of the tables counts once, so that repeats, data types and library vers
   ships is chosen by these figures (the ratios with and without, of points and of ranks left out, multiply to less than 0.95) and heads each chapter.
 - Aims, medians: 4 % within series, 8 % for a new count of ranks, 6 % for a new system of a known family. Floor of what can be asked: repeats
   0.8 %, library versions 3.7 % (communication-cost); the noise of the very rows stands in each chapter.
+- Ampere and Hopper have one swept system each; the others of theirs are logs of 8 ranks from 1 MB (32 KB) on, from which no fit can know small sizes
+  or other counts of ranks: their lines say what a profile from such a log alone is worth. Blackwell has three swept systems (B200, B300, GB200).
 - Not scored, by their reasons: `moesim predict TABLE --op OP` lists them. SGLang's all-reduce kernels changed twofold between 0.5.10 and 0.5.14;
   the chapter on custom all-reduce has all versions in it, the profiles the newest.
 

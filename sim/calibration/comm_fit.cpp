@@ -101,18 +101,21 @@ void set_all(const FitSection& section, std::span<const double> logs, std::vecto
 }
 
 void fit_parameters(CommPredictor& predictor, const FitSection& section, const std::vector<Point>& points,
-                    std::vector<CollectiveProfile>& profiles) {
+                    std::vector<CollectiveProfile>& profiles, Prior prior) {
   const std::vector<const CommSample*> samples = samples_of(points);
   const CollectiveProfile& from = profiles[samples.front()->system];
   LeastSquares problem;
-  problem.residuals = points.size();
+  const std::size_t priors = prior == Prior::given ? section.parameters.size() : 0;
+  problem.residuals = points.size() + priors;
   std::vector<CollectiveProfile> tried = profiles;
+  std::vector<double> start;
   problem.evaluate = [&](std::span<const double> x, std::span<double> residuals) {
     set_all(section, x, tried);
     const std::vector<double> seconds = predictor.predict(samples, tried);
     for (std::size_t i = 0; i < points.size(); ++i) residuals[i] = logarithm(seconds[i]) - points[i].log_measured;
+    constexpr double weight = 0.03;
+    for (std::size_t j = 0; j < priors; ++j) residuals[points.size() + j] = weight * (x[j] - start[j]);
   };
-  std::vector<double> start;
   for (const FitParameter& parameter : section.parameters) {
     problem.low.push_back(logarithm(parameter.low));
     problem.high.push_back(logarithm(parameter.high));
@@ -195,7 +198,7 @@ void fit_corrections(CommPredictor& predictor, const FitSection& section, const 
 
 void fit_section(CommPredictor& predictor, std::span<const CommSystem> systems, const FitSection& section,
                  std::span<const CommSample* const> samples, std::vector<CollectiveProfile>& profiles,
-                 Corrections corrections) {
+                 Corrections corrections, Prior prior) {
   std::vector<const CommSample*> taken;
   for (const CommSample* sample : samples) {
     if (section.takes(*sample)) taken.push_back(sample);
@@ -204,7 +207,7 @@ void fit_section(CommPredictor& predictor, std::span<const CommSystem> systems, 
   for (CollectiveProfile& profile : profiles) drop_corrections(section, profile);
   make_usable(section, profiles);
   const std::vector<Point> points = points_of(systems, taken);
-  fit_parameters(predictor, section, points, profiles);
+  fit_parameters(predictor, section, points, profiles, prior);
   if (corrections == Corrections::fitted) fit_corrections(predictor, section, points, profiles);
 }
 
@@ -346,7 +349,7 @@ HeldOutErrors cross_validate(CommPredictor& predictor, std::span<const CommSyste
 
 SectionFit fit_and_validate(CommPredictor& predictor, std::span<const CommSystem> systems, const FitSection& section,
                             std::span<const CommSample* const> samples, std::vector<CollectiveProfile>& profiles,
-                            std::span<const HoldOut> hold_outs, const FitProgress& progress) {
+                            std::span<const HoldOut> hold_outs, const FitProgress& progress, Prior prior) {
   SectionFit fit;
   fit.section = &section;
   fit.samples = taken_by(section, samples);
@@ -358,7 +361,7 @@ SectionFit fit_and_validate(CommPredictor& predictor, std::span<const CommSystem
     fit.held_out.push_back(cross_validate(predictor, systems, section, fit.samples, profiles, hold_out, progress));
   }
   fit.corrections = corrections_earn_their_place(fit.held_out) ? Corrections::fitted : Corrections::none;
-  fit_section(predictor, systems, section, fit.samples, profiles, fit.corrections);
+  fit_section(predictor, systems, section, fit.samples, profiles, fit.corrections, prior);
   for (CollectiveProfile& profile : profiles) {
     std::erase_if(profile.fitted, [&](const FittedRange& range) {
       return !section.between_domains &&

@@ -17,13 +17,17 @@ inline constexpr std::size_t kMostKnots = 64;
 
 enum class Corrections { none, fitted };
 
+/// Whether what few rows leave open stays near the parameters given: one e-fold away costs as much as an error of 3 %
+/// at one point. None where the parameters given were fitted to the same rows.
+enum class Prior { none, given };
+
 /// `profiles` (one a system) with the parameters of `section` fitted to `samples`, the same numbers for all systems:
 /// least squares on the logarithm of time over the points (geometric means of repeats, data types and versions),
 /// soft-L1 of scale 0.1, several starts around the given values. With corrections, what is left at each size in one
 /// domain becomes the section's `CurveCorrection`s. Samples that the section does not take are ignored.
 void fit_section(CommPredictor& predictor, std::span<const CommSystem> systems, const FitSection& section,
                  std::span<const CommSample* const> samples, std::vector<CollectiveProfile>& profiles,
-                 Corrections corrections);
+                 Corrections corrections, Prior prior = Prior::none);
 
 /// Which samples are left out together.
 enum class HoldOut {
@@ -72,6 +76,7 @@ struct SectionFit {
 /// `samples` is empty, where no sample is of the section.
 SectionFit fit_and_validate(CommPredictor& predictor, std::span<const CommSystem> systems, const FitSection& section,
                             std::span<const CommSample* const> samples, std::vector<CollectiveProfile>& profiles,
-                            std::span<const HoldOut> hold_outs, const FitProgress& progress = {});
+                            std::span<const HoldOut> hold_outs, const FitProgress& progress = {},
+                            Prior prior = Prior::none);
 
 }  // namespace moesim

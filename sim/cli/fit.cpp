@@ -188,7 +188,8 @@ int fit_profile(Fitting& fitting, CommOp op, const Arguments& arguments, const s
     if (interrupted()) return fail(exit_interrupted, "interrupted; nothing was written");
     Progress progress(std::string(section->name), fitting.style);
     fits.push_back(fit_and_validate(predictor, fitting.samples.systems, *section, samples, fitting.profiles,
-                                    hold_outs(op), shown(progress)));
+                                    hold_outs(op), shown(progress),
+                                    arguments.has("base") ? Prior::none : Prior::given));
   }
   if (fits.empty()) {
     std::string reasons;
