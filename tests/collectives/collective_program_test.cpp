@@ -20,12 +20,25 @@ CollectiveProfile plain_profile() {
   CollectiveProfile profile;
   profile.name = "plain";
   const auto us = [](std::int64_t n) { return Duration::microseconds(n); };
-  profile.ring = {us(5), us(1), 0.5, us(10), us(2), 1};
+  profile.ring = {.base = us(5),
+                  .step = us(1),
+                  .ll_share = 0.5,
+                  .ll128_extra = us(2),
+                  .ll128_step = us(1),
+                  .ll128_share = 0.75,
+                  .simple_extra = us(10),
+                  .simple_step = us(2),
+                  .simple_share = 1};
   profile.domain_all_reduce = {{8, us(20), 1.2}};
   profile.all_to_all = {us(6), us(1), 0.25, us(4), 1, {}, 0};
   profile.send_recv = {us(7), 1};
   profile.network_send_recv = {us(19), 1};
-  profile.network = {us(4), us(6), 1, 0.5, 1, 2};
+  profile.network.hop = us(4);
+  profile.network.bulk_hop = us(6);
+  profile.network.ll128_hop = us(5);
+  profile.network.share = profile.network.all_to_all_share = 1;
+  profile.network.ll_share = 0.5;
+  profile.network.two_node_factor = 2;
   profile.custom_all_reduce = {8, us(4), Duration::nanoseconds(50), 1, us(8), Duration::nanoseconds(200), 1};
   return profile;
 }
@@ -72,6 +85,8 @@ TEST_F(Programs, RingsTakeTheBusBytesOfNcclTests) {
               2 * 7.0 / 8 * kSize / kUp);
   expect_time(1, 8, {Collective::all_reduce, Algorithm::ring, Protocol::low_latency, kBuffer}, 5 + 14,
               2 * 7.0 / 8 * kSize / (0.5 * kUp));
+  expect_time(1, 8, {Collective::all_reduce, Algorithm::ring, Protocol::ll128, kBuffer}, 7 + 14,
+              2 * 7.0 / 8 * kSize / (0.75 * kUp));
   expect_time(1, 4, {Collective::all_gather, Algorithm::ring, Protocol::bulk, kBuffer}, 15 + 3 * 2,
               3.0 / 4 * kSize / kUp);
   expect_time(1, 5, {Collective::reduce_scatter, Algorithm::ring, Protocol::bulk, kBuffer}, 15 + 4 * 2,
