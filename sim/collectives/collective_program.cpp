@@ -631,7 +631,7 @@ ChosenProgram calibrated_engine_all_reduce(const Topology& topology, const Colle
   ChosenProgram library = calibrated_program(topology, profile, group, Collective::all_reduce, bytes);
   const bool one_domain =
       algorithm_problem(topology, profile, group, Collective::all_reduce, Algorithm::two_shot).empty();
-  if (!one_domain || own >= closed.time(Collective::all_reduce, bytes)) return library;
+  if (!one_domain || own == closed.time(Collective::all_reduce, bytes)) return library;
   const CollectiveCall shots[] = {{Collective::all_reduce, Algorithm::one_shot, Protocol::bulk, bytes},
                                   {Collective::all_reduce, Algorithm::two_shot, Protocol::bulk, bytes}};
   ChosenProgram chosen = fastest(topology, profile, group, shots);

@@ -250,7 +250,11 @@ NetworkScenario read_network_scenario(const fs::path& path, std::span<const Over
   const ordered_json document = document_of(path, overrides);
   const JsonReader root(document, input_name(path));
   check_scenario_fields(root);
-  root.expect_only(known_keys);
+  for (const std::string& key : root.keys()) {
+    if (std::find(known_keys.begin(), known_keys.end(), key) == known_keys.end()) {
+      root.at(key).fail("belongs to mode serving, not to mode network");
+    }
+  }
   NetworkScenario scenario;
   scenario.stem = fs::path(root.file()).stem().string();
   const auto given = root.find("name");

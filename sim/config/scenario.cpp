@@ -610,6 +610,7 @@ Scenario read_scenario_file(const fs::path& path, std::span<const Override> over
   }
   const JsonReader root(document, file);
   check_scenario_fields(root);
+  if (const auto program = root.find("program")) program->fail("belongs to mode network; set \"mode\": \"network\"");
 
   Reading reading{root, path.parent_path()};
   Scenario& scenario = reading.scenario;

@@ -40,7 +40,7 @@ const ScenarioField fields[] = {
     {"/program", FieldType::list, "[none]",
      "Mode network: what runs side by side, each {name, start} and one of {collective, ranks, bytes, algorithm, "
      "protocol}, {exchange, direction, ranks, tokens, hidden, experts, top_k, popularity, ...}, {transfer: whole or "
-     "by_layers, from, to, layer_bytes, layers, compute}. See scenarios/network-*.json and docs/model.md."},
+     "by_layers, from, to, layer_bytes, layers, compute}. See docs/network.md."},
     {"/precision", FieldType::object, "{}", "Number formats; each overrides what the model's config.json says."},
     {"/precision/weights", FieldType::format, "[the model's]",
      "All linear weights but experts given apart; embedding, head and router keep theirs."},
@@ -609,7 +609,9 @@ std::string scenario_schema() {
                       {"description", "One experiment. Comments are allowed; units stand in the value."},
                       {"type", "object"}};
   schema.update(schema_tree(""));
-  schema["required"] = {"model", "cluster", "workload"};
+  schema["if"] = {{"properties", {{"mode", {{"const", "network"}}}}}, {"required", {"mode"}}};
+  schema["then"]["required"] = {"cluster", "program"};
+  schema["else"]["required"] = {"model", "cluster", "workload"};
   return schema.dump(2) + "\n";
 }
 
