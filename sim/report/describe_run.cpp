@@ -206,9 +206,9 @@ std::string scenario_text(const Scenario& scenario) {
   const WeightFormats& formats = scenario.model.formats;
   std::string text = row("scenario", scenario.name);
   text += row("model", scenario.model.name);
-  text += row("hardware", fmt::format("{} node{} of {}: {} x {}", scenario.cluster.nodes,
-                                      scenario.cluster.nodes == 1 ? "" : "s", scenario.cluster.name,
-                                      gpu_count(scenario.cluster), scenario.gpu.id));
+  text += row("hardware",
+              fmt::format("{} node{} of {}: {} x {}", scenario.cluster.nodes, scenario.cluster.nodes == 1 ? "" : "s",
+                          scenario.cluster.name, gpu_count(scenario.cluster), scenario.gpu.id));
   text += row("engine", fmt::format("{}, {} replica{} of {}", name(engine.preset), engine.replicas,
                                     engine.replicas == 1 ? "" : "s", plan_text(plan)));
   if (scenario.model.is_moe()) {
