@@ -127,12 +127,12 @@ std::shared_ptr<const KernelProfileChoice> ValidationSources::kernels(const GpuS
   return known;
 }
 
-std::shared_ptr<const CollectiveProfile> ValidationSources::collectives(const GpuSpec& gpu,
-                                                                        const ClusterSpec& cluster) {
-  auto& known = collectives_[{gpu.id, cluster.nodes}];
+std::shared_ptr<const CollectiveProfile> ValidationSources::collectives(const GpuSpec& gpu, const ClusterSpec& cluster,
+                                                                        EnginePreset preset) {
+  auto& known = collectives_[{gpu.id, cluster.nodes, preset}];
   if (!known) {
     known = std::make_shared<const CollectiveProfile>(
-        collective_profile_for(product_root() / "calibrate" / "profiles", gpu, cluster));
+        with_engine(collective_profile_for(product_root() / "calibrate" / "profiles", gpu, cluster), name(preset)));
   }
   return known;
 }
@@ -346,7 +346,7 @@ std::variant<ValidationCase, SkipReason> validation_case(const ServingRow& row, 
     return SkipReason::parallelism_not_legal;
   }
   run.kernels = sources.kernels(*run.gpu, *preset);
-  run.collectives = sources.collectives(*run.gpu, *run.cluster);
+  run.collectives = sources.collectives(*run.gpu, *run.cluster, run.engine.preset);
   set_host_times(run);
   if (!set_limits(run)) return SkipReason::does_not_fit_in_memory;
   return run;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <variant>
 
 #include "config/model_catalog.h"
@@ -80,7 +81,9 @@ class ValidationSources {
   /// The standard node of a GPU as often as needed for `gpus`; null: none is known.
   std::shared_ptr<const ClusterSpec> cluster(const GpuSpec& gpu, std::int64_t gpus);
   std::shared_ptr<const KernelProfileChoice> kernels(const GpuSpec& gpu, EnginePreset preset);
-  std::shared_ptr<const CollectiveProfile> collectives(const GpuSpec& gpu, const ClusterSpec& cluster);
+  /// With the all-reduce kernels of the engine.
+  std::shared_ptr<const CollectiveProfile> collectives(const GpuSpec& gpu, const ClusterSpec& cluster,
+                                                       EnginePreset preset);
 
  private:
   ModelCatalog own_models_, models_;
@@ -88,7 +91,7 @@ class ValidationSources {
   std::map<std::string, std::shared_ptr<const ModelSpec>> read_models_;
   std::map<std::pair<std::string, std::int64_t>, std::shared_ptr<const ClusterSpec>> clusters_;
   std::map<std::pair<std::string, EnginePreset>, std::shared_ptr<const KernelProfileChoice>> kernels_;
-  std::map<std::pair<std::string, std::int32_t>, std::shared_ptr<const CollectiveProfile>> collectives_;
+  std::map<std::tuple<std::string, std::int32_t, EnginePreset>, std::shared_ptr<const CollectiveProfile>> collectives_;
 };
 
 /// The run that stands for a row, or why there is none.
