@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Fits the collective profiles that ship, and writes results/calibration/communication.md.
 # Usage: calibrate/fit-collectives.sh FOLDER   (with the tables of measured communication)
-# The same tables give the same bytes; SOURCE_DATE_EPOCH sets the date in the profiles.
+# SOURCE_DATE_EPOCH sets the date in the profiles. Fits start from the shipped values. The chapter deepep_normal takes
+# longest: 5,267 rows, every fold refitted for each of four GPUs.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

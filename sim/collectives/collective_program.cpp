@@ -507,7 +507,7 @@ std::string algorithm_problem(const Topology& topology, const CollectiveProfile&
   const auto is = [&](std::initializer_list<Collective> kinds) {
     return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
   };
-  const std::string not_of = fmt::format("{} has no {}", name(kind), name(algorithm));
+  std::string not_of = fmt::format("{} has no {}", name(kind), name(algorithm));
   if (kind == Collective::send_recv && group.size() != 2) return "send_recv takes two ranks";
   switch (algorithm) {
     case Algorithm::ring:

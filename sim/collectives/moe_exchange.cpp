@@ -240,9 +240,9 @@ double MoeExchange::Geometry::seconds(const Rates& rates, const RoutedTraffic& t
                              busiest.network * rates.network});
   if (traffic.experts_per_rank > 0) {
     const std::int64_t experts = traffic.experts_per_rank * static_cast<std::int64_t>(node_of.size());
-    const std::int64_t sms = std::min(experts, kLowLatencySms);
+    const std::int64_t sms = std::min(experts, kLowLatencySms), rounds = (most_tokens + sms - 1) / sms;
     seconds += rates.per_expert * static_cast<double>(traffic.experts_per_rank) +
-               rates.per_round * static_cast<double>((most_tokens + sms - 1) / sms);
+               rates.per_round * static_cast<double>(rounds);
   }
   return rates.correction.empty() || most == 0 ? seconds : seconds * rates.correction.factor(most);
 }
