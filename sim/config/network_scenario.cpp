@@ -60,7 +60,11 @@ GpuGroup read_ranks(const JsonReader& value, std::uint32_t gpus) {
       at = stop;
       return parsed;
     };
-    const auto takes = [&](char c) { return at != end && *at == c && ++at != nullptr; };
+    const auto takes = [&](char c) {
+      if (at == end || *at != c) return false;
+      ++at;
+      return true;
+    };
     do {
       const std::int64_t first = number();
       const std::int64_t last = takes('-') ? number() : first;
@@ -268,7 +272,10 @@ NetworkScenario read_network_scenario(const fs::path& path, std::span<const Over
   inputs.note_overrides(overrides);
   scenario.cluster = inputs.read_cluster();
   scenario.gpu = inputs.gpu_of(scenario.cluster);
-  scenario.collectives = inputs.read_collectives(scenario.gpu, scenario.cluster);
+  const ScenarioInputs::Calibration calibration = inputs.read_calibration();
+  if (calibration.kernels != "auto") root.at("calibration").fail("mode network takes profiles of collectives only");
+  scenario.collectives = inputs.read_collectives(scenario.gpu, scenario.cluster, calibration.collectives);
+  inputs.add_profile(scenario.collectives, ScenarioInputs::Uses::network);
   const Topology topology(scenario.cluster);
   for (const JsonReader& entry : root.at("program").elements()) {
     NetworkTask task;

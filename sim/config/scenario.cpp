@@ -284,66 +284,23 @@ void read_engine(Reading& reading) {
 void read_calibration(Reading& reading) {
   Scenario& scenario = reading.scenario;
   Provenance& provenance = scenario.provenance;
-  std::string calibration = "auto";
-  std::vector<fs::path> collective_files;
-  const auto field = reading.root.find("calibration");
-  std::vector<JsonReader> entries;
-  if (field) entries = field->json().is_array() ? field->elements() : std::vector{*field};
-  bool kernels_named = false;
-  for (const JsonReader& entry : entries) {
-    const std::string text = entry.string();
-    const bool word = text == "auto" || text == "roofline";
-    if (!word) {
-      const fs::path file = reading.file_of(entry);
-      if (is_collective_profile(file)) {
-        collective_files.push_back(file);
-        continue;
-      }
-    }
-    if (kernels_named) entry.fail(fmt::format("a second profile of kernels; the first is {}", calibration));
-    calibration = text;
-    kernels_named = true;
-  }
-  KernelProfileChoice choice =
-      select_kernel_profile(calibration, scenario.gpu.id, scenario.engine.preset, reading.folder);
+  const EngineSpec& engine = scenario.engine;
+  const ScenarioInputs::Calibration calibration = reading.inputs.read_calibration();
+  const KernelProfileChoice choice =
+      select_kernel_profile(calibration.kernels, scenario.gpu.id, engine.preset, reading.folder);
   reading.add_hash(choice.file);
   scenario.kernels = choice.profile;
   provenance.profiles.push_back(
       {choice.profile.name, choice.profile.provider, choice.profile.date, choice.profile.source, choice.extrapolated});
-  if (choice.extrapolated || choice.profile.provider != name(scenario.engine.preset)) {
+  if (choice.extrapolated || choice.profile.provider != name(engine.preset)) {
     provenance.extrapolated.push_back("kernels: " + choice.reason);
   }
-  scenario.collectives =
-      collective_profile_for(product_root() / "calibrate" / "profiles", scenario.gpu, scenario.cluster);
-  for (const fs::path& collective_file : collective_files) {
-    const std::string rest = scenario.collectives.name;
-    scenario.collectives =
-        own_collective_profile(collective_file, scenario.gpu, scenario.cluster, scenario.collectives);
-    reading.add_hash(collective_file);
-    reading.note(fmt::format("collectives: {}; what it lacks comes from {}", shown_path(collective_file), rest));
-  }
-  scenario.collectives = with_engine(std::move(scenario.collectives), name(scenario.engine.preset));
-  const CollectiveProfile& collectives = scenario.collectives;
-  // The profile itself was read last. The defaults before it give what a family of GPUs does not measure: the network
-  // and exchanges of experts.
-  const EngineSpec& engine = scenario.engine;
-  const bool uses_defaults =
+  scenario.collectives = with_engine(
+      reading.inputs.read_collectives(scenario.gpu, scenario.cluster, calibration.collectives), name(engine.preset));
+  const bool network =
       engine.plan.world() > scenario.cluster.scale_up_domain || engine.all2all_backend != MoeBackend::none;
-  std::string sources;
-  for (auto source = collectives.sources.rbegin(); source != collectives.sources.rend(); ++source) {
-    if (source == collectives.sources.rbegin()) {
-      sources = *source;
-    } else if (uses_defaults) {
-      sources += "; what it does not measure: " + *source;
-    }
-  }
-  provenance.profiles.push_back(
-      {collectives.name, collectives.provider, collectives.date, sources, collectives.extrapolated});
-  const fs::path file = product_root() / "calibrate" / "profiles" / (collectives.name + ".json");
-  if (fs::exists(file)) reading.add_hash(file);
-  if (collectives.extrapolated) {
-    for (const std::string& text : collectives.notes) provenance.extrapolated.push_back("collectives: " + text);
-  }
+  reading.inputs.add_profile(scenario.collectives,
+                             network ? ScenarioInputs::Uses::network : ScenarioInputs::Uses::domain);
 }
 
 // --- load ---------------------------------------------------------------------------------------------------------

@@ -81,12 +81,48 @@ GpuSpec ScenarioInputs::gpu_of(const ClusterSpec& cluster) {
   return gpu;
 }
 
-CollectiveProfile ScenarioInputs::read_collectives(const GpuSpec& gpu, const ClusterSpec& cluster) {
+ScenarioInputs::Calibration ScenarioInputs::read_calibration() const {
+  Calibration calibration;
+  const auto field = root_.find("calibration");
+  std::vector<JsonReader> entries;
+  if (field) entries = field->json().is_array() ? field->elements() : std::vector{*field};
+  bool kernels_named = false;
+  for (const JsonReader& entry : entries) {
+    const std::string text = entry.string();
+    if (text != "auto" && text != "roofline") {
+      const fs::path file = file_of(entry);
+      if (is_collective_profile(file)) {
+        calibration.collectives.push_back(file);
+        continue;
+      }
+    }
+    if (kernels_named) entry.fail(fmt::format("a second profile of kernels; the first is {}", calibration.kernels));
+    calibration.kernels = text;
+    kernels_named = true;
+  }
+  return calibration;
+}
+
+CollectiveProfile ScenarioInputs::read_collectives(const GpuSpec& gpu, const ClusterSpec& cluster,
+                                                   std::span<const fs::path> files) {
   CollectiveProfile profile = collective_profile_for(product_root() / "calibrate" / "profiles", gpu, cluster);
+  for (const fs::path& file : files) {
+    const std::string rest = profile.name;
+    profile = own_collective_profile(file, gpu, cluster, profile);
+    add_hash(file);
+    note(fmt::format("collectives: {}; what it lacks comes from {}", shown_path(file), rest));
+  }
+  return profile;
+}
+
+void ScenarioInputs::add_profile(const CollectiveProfile& profile, Uses uses) {
   std::string sources;
   for (auto source = profile.sources.rbegin(); source != profile.sources.rend(); ++source) {
-    if (!sources.empty()) sources += "; what it does not measure: ";
-    sources += *source;
+    if (source == profile.sources.rbegin()) {
+      sources = *source;
+    } else if (uses == Uses::network) {
+      sources += "; what it does not measure: " + *source;
+    }
   }
   provenance_.profiles.push_back({profile.name, profile.provider, profile.date, sources, profile.extrapolated});
   const fs::path file = product_root() / "calibrate" / "profiles" / (profile.name + ".json");
@@ -94,7 +130,6 @@ CollectiveProfile ScenarioInputs::read_collectives(const GpuSpec& gpu, const Clu
   if (profile.extrapolated) {
     for (const std::string& text : profile.notes) provenance_.extrapolated.push_back("collectives: " + text);
   }
-  return profile;
 }
 
 bool looks_like_a_file(const std::string& text) {

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "collectives/collective_profile.h"
 #include "config/json_reader.h"
@@ -30,8 +31,20 @@ class ScenarioInputs {
   /// The fields `cluster` and `nodes`.
   ClusterSpec read_cluster();
   GpuSpec gpu_of(const ClusterSpec& cluster);
-  /// By GPU and cluster; adds it to the profiles of the provenance.
-  CollectiveProfile read_collectives(const GpuSpec& gpu, const ClusterSpec& cluster);
+  /// What the field `calibration` names: files of collectives, in their order, and the one entry that is none of these
+  /// ("auto" where there is no such entry).
+  struct Calibration {
+    std::string kernels = "auto";
+    std::vector<std::filesystem::path> collectives;
+  };
+  Calibration read_calibration() const;
+  /// By GPU and cluster, overlaid by `files`.
+  CollectiveProfile read_collectives(const GpuSpec& gpu, const ClusterSpec& cluster,
+                                     std::span<const std::filesystem::path> files);
+  /// Adds a profile of collectives to the provenance. The last of its sources is of the profile itself, those before it
+  /// of what it does not measure: the network and exchanges of experts, where these are used.
+  enum class Uses { domain, network };
+  void add_profile(const CollectiveProfile& profile, Uses uses);
 
  private:
   JsonReader root_;
