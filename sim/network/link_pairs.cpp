@@ -37,7 +37,7 @@ void LinkPairs::spread(std::uint32_t owner, std::int64_t amount, std::uint64_t* 
   const auto rise = static_cast<std::uint64_t>(amount);
   for (const Block& block : onto_[owner].blocks) {
     std::uint64_t* first = sums + std::size_t{block.number} * width;
-    if (std::popcount(block.present) > 8) {
+    if (block.pairs > 8) {
       add_products(block, rise, first);
     } else {
       for (std::uint64_t rest = block.present; rest != 0; rest &= rest - 1) {
@@ -62,6 +62,7 @@ void LinkPairs::add(std::uint32_t owner, std::uint32_t other, std::uint32_t weig
   flows_[owner][place][other % width] ^= flow;
   std::uint32_t& sum = block.weight[other % width];
   if (sum == 0) {
+    ++block.pairs;
     block.present |= std::uint64_t{1} << other % width;
     Row<std::uint64_t>& owners = owners_[other];
     owners.blocks[owners.place_for(owner / width)] |= std::uint64_t{1} << owner % width;
@@ -76,6 +77,7 @@ void LinkPairs::remove(std::uint32_t owner, std::uint32_t other, std::uint32_t w
   std::uint32_t& sum = block.weight[other % width];
   sum -= weight;
   if (sum > 0) return;
+  --block.pairs;
   block.present &= ~(std::uint64_t{1} << other % width);
   Row<std::uint64_t>& owners = owners_[other];
   owners.blocks[owners.place_of(owner / width)] &= ~(std::uint64_t{1} << owner % width);

@@ -18,6 +18,7 @@ class LinkPairs {
 
   struct Block {
     std::uint32_t number = 0;   ///< of links width * number and on
+    std::uint32_t pairs = 0;    ///< bits in `present`
     std::uint64_t present = 0;  ///< bit i: the weight of link i of the block is not zero
     std::array<std::uint32_t, width> weight{};
   };

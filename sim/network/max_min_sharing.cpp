@@ -137,7 +137,6 @@ void MaxMinSharing::line_up(std::uint32_t link, Rate level) {
 }
 
 void MaxMinSharing::touch(std::size_t word, std::uint64_t links) {
-  if (links == 0) return;
   if (touched_.words[word] == 0) touched_words_.push_back(static_cast<std::uint32_t>(word));
   touched_.words[word] |= links;
 }
@@ -195,11 +194,10 @@ Rate MaxMinSharing::unchallenged_level(std::uint32_t link) {
 /// A bound of the rates of the flows that others own, from those levels that rose: it may be too high below `level`.
 Rate MaxMinSharing::top(std::uint32_t link, Rate level) {
   Rate top = std::max(top_[link], risen_below_);
-  const Rate far_below = level - level / 512;
   for (std::size_t i = 0; i < risen_.size();) {
     const auto [other, height] = risen_[i];
     if (height < level || pairs_.meet(other, link)) top = std::max(top, height);
-    if (height < far_below) {
+    if (height < level) {
       risen_below_ = std::max(risen_below_, height);
       risen_[i] = risen_.back();
       risen_.pop_back();
@@ -342,7 +340,7 @@ void MaxMinSharing::set_level(std::uint32_t link, Rate level) {
   pairs_.spread(link, rise, elsewhere_.data());
   for (const LinkPairs::Block& block : pairs_.onto(link)) {
     const std::uint64_t idle = idle_.words[block.number];
-    touch(block.number, block.present & idle);
+    if ((block.present & idle & ~touched_.words[block.number]) != 0) touch(block.number, block.present & idle);
     for (std::uint64_t rest = block.present & ~idle & ~waits_.words[block.number]; rest != 0; rest &= rest - 1) {
       const std::uint32_t other = block.number * 64 + static_cast<std::uint32_t>(std::countr_zero(rest));
       line_up(other, level_[other]);
