@@ -17,10 +17,11 @@ class LinkPairs {
   static constexpr std::uint32_t width = 64;
 
   struct Block {
-    std::uint32_t number = 0;   ///< of links width * number and on
-    std::uint32_t pairs = 0;    ///< bits in `present`
-    std::uint64_t present = 0;  ///< bit i: the weight of link i of the block is not zero
-    std::array<std::uint32_t, width> weight{};
+    std::uint32_t number = 0;                  ///< of links width * number and on
+    std::uint32_t pairs = 0;                   ///< bits in `present`
+    std::uint64_t present = 0;                 ///< bit i: the weight of link i of the block is not zero
+    std::uint64_t large = 0;                   ///< bit i: the weight does not fit into 8 bits
+    std::array<std::uint8_t, width> weight{};  ///< modulo 256, so that the rows of many links stay near the processor
   };
 
   void add_link();
@@ -35,18 +36,14 @@ class LinkPairs {
     const std::size_t place = row.place_of(owner / width);
     return place < row.blocks.size() && (row.blocks[place] >> owner % width & 1) != 0;
   }
-  std::uint32_t weight(std::uint32_t owner, std::uint32_t other) const {
-    return onto_[owner].blocks[onto_[owner].place_of(other / width)].weight[other % width];
-  }
-  std::uint32_t only_flow(std::uint32_t owner, std::uint32_t other) const {
-    return flows_[owner][onto_[owner].place_of(other / width)][other % width];
+  struct Pair {
+    std::uint32_t weight = 0;
+    std::uint32_t flows = 0;  ///< exclusive or of all
+  };
+  const Pair& pair(std::uint32_t owner, std::uint32_t other) const {
+    return pairs_[owner][onto_[owner].place_of(other / width)][other % width];
   }
 
-  /// Brings what `spread` reads near the processor.
-  void prefetch(std::uint32_t owner) const {
-    for (const Block& block : onto_[owner].blocks)
-      for (std::size_t i = 0; i < sizeof(Block); i += 64) __builtin_prefetch(reinterpret_cast<const char*>(&block) + i);
-  }
   /// Adds `amount` for each flow of `owner` to the sums of its other links, modulo 2^64. `sums` has whole blocks.
   void spread(std::uint32_t owner, std::int64_t amount, std::uint64_t* sums) const;
 
@@ -57,12 +54,16 @@ class LinkPairs {
   template <typename Visit>
   void each_owner(std::uint32_t link, Visit visit) const {
     const Row<std::uint64_t>& row = owners_[link];
-    for (std::size_t place = 0; place < row.blocks.size(); ++place)
+    for (std::size_t place = 0; place < row.blocks.size(); ++place) {
+      const std::uint32_t first = row.numbers[place] * width;
       for (std::uint64_t rest = row.blocks[place]; rest != 0; rest &= rest - 1)
-        visit(row.numbers[place] * width + static_cast<std::uint32_t>(std::countr_zero(rest)));
+        visit(first + static_cast<std::uint32_t>(std::countr_zero(rest)));
+    }
   }
 
  private:
+  void change(std::uint32_t owner, std::size_t place, std::uint32_t other, std::uint32_t weight, std::uint32_t flow);
+
   template <typename Content>
   struct Row {
     std::vector<std::uint32_t> numbers;  // of the blocks
@@ -86,8 +87,8 @@ class LinkPairs {
   };
 
   std::vector<Row<Block>> onto_;
-  std::vector<std::vector<std::array<std::uint32_t, width>>> flows_;  // like onto_: exclusive or of the flows of a pair
-  std::vector<Row<std::uint64_t>> owners_;                            // bit by owner
+  std::vector<std::vector<std::array<Pair, width>>> pairs_;  // like onto_
+  std::vector<Row<std::uint64_t>> owners_;                   // bit by owner
 };
 
 }  // namespace moesim

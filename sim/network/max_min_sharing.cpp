@@ -113,11 +113,7 @@ const MaxMinSharing::Changes& MaxMinSharing::solve() {
     if (!waits_.has(link)) line_up(link, std::min(level_[link], links_[link].capacity / links_[link].count));
   entered_.clear();
   do {
-    while (!waiting_.empty()) {
-      const std::uint32_t link = waiting_.pop();
-      if (!waiting_.empty()) pairs_.prefetch(waiting_.lowest());
-      look_at(link);
-    }
+    while (!waiting_.empty()) look_at(waiting_.pop());
     look_at_touched();
   } while (!waiting_.empty());
   return changes_;
@@ -196,7 +192,7 @@ Rate MaxMinSharing::top(std::uint32_t link, Rate level) {
   Rate top = std::max(top_[link], risen_below_);
   for (std::size_t i = 0; i < risen_.size();) {
     const auto [other, height] = risen_[i];
-    if (height < level || pairs_.meet(other, link)) top = std::max(top, height);
+    if (height < level || (height > top && pairs_.meet(other, link))) top = std::max(top, height);
     if (height < level) {
       risen_below_ = std::max(risen_below_, height);
       risen_[i] = risen_.back();
@@ -220,14 +216,14 @@ void MaxMinSharing::take(std::uint32_t link) {
   near_.clear();
   Rate top = 0;
   Rate elsewhere = static_cast<Rate>(elsewhere_[link]);
-  pairs_.each_owner(link, [&](std::uint32_t owner) {
-    const Rate limit = level_[owner];
+  pairs_.each_owner(link, [&, levels = level_.data()](std::uint32_t owner) {
+    const Rate limit = levels[owner];
     if (limit < floor) {
       top = std::max(top, limit);
     } else {
       near_.push_back(owner);
       limit_.push_back(limit);
-      limit_weight_.push_back(pairs_.weight(owner, link));
+      limit_weight_.push_back(pairs_.pair(owner, link).weight);
       elsewhere -= limit * limit_weight_.back();
     }
   });
@@ -240,7 +236,7 @@ void MaxMinSharing::take(std::uint32_t link) {
   for (std::size_t i = 0; i < near_.size(); ++i) {
     if (limit_[i] <= level)
       top = std::max(top, limit_[i]);
-    else if (const std::uint32_t flow = pairs_.only_flow(near_[i], link); is_all_of(flow, near_[i], link))
+    else if (const std::uint32_t flow = pairs_.pair(near_[i], link).flows; is_all_of(flow, near_[i], link))
       hand_over(flow, link);
     else
       taken += limit_weight_[i];
@@ -257,7 +253,8 @@ void MaxMinSharing::take(std::uint32_t link) {
 
 /// Whether `flow` is one over `link` and the only one there that `owner` owns.
 bool MaxMinSharing::is_all_of(std::uint32_t flow, std::uint32_t owner, std::uint32_t link) const {
-  if (flow >= flows_.size() || owner_[flow] != owner || flows_[flow].weight != pairs_.weight(owner, link)) return false;
+  if (flow >= flows_.size() || owner_[flow] != owner || flows_[flow].weight != pairs_.pair(owner, link).weight)
+    return false;
   for (const Hop& hop : path(flow))
     if (hop.link == link) return true;
   return false;

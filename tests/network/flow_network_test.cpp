@@ -123,7 +123,7 @@ TEST(FlowNetwork, GivesEveryFlowABottleneckAtEveryMoment) {
   }
 }
 
-// Many flows a port on links with far numbers: 10 senders to 40 receivers, half of the flows also over one of 3 trunks.
+// Many flows a port, some in large groups: 10 senders to 40 receivers, half of the flows also over one of 3 trunks.
 TEST(FlowNetwork, AgreesWithFillingFromScratchOnWideTraffic) {
   for (std::uint64_t number = 0; number < 3; ++number) {
     Stream stream(number, "test/flow_network/wide");
@@ -134,7 +134,7 @@ TEST(FlowNetwork, AgreesWithFillingFromScratchOnWideTraffic) {
       for (std::uint32_t to = 0; to < 40; ++to) {
         PlannedFlow flow{0, {from, 40 + to}, 1'000 + static_cast<std::int64_t>(stream.below(100'000'000))};
         if (stream.below(2) == 0) flow.links.push_back(140 + static_cast<std::uint32_t>(stream.below(3)));
-        flow.count = 1 + static_cast<std::uint32_t>(stream.below(3));
+        flow.count = 1 + 150 * static_cast<std::uint32_t>(stream.below(3));
         plan.push_back(flow);
       }
     ASSERT_EQ(finishes(capacities, plan), naive_finishes(capacities, plan)) << "case " << number;
