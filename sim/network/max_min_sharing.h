@@ -46,7 +46,7 @@ class MaxMinSharing {
   /// After a `solve` since it was added.
   void remove_flow(std::uint32_t flow);
 
-  bool solved() const { return waiting_.empty() && entered_.empty(); }
+  bool solved() const { return waiting_.empty() && entered_.empty() && touched_words_.empty(); }
   /// Makes all levels right. The answer is valid until the next call.
   const Changes& solve();
 

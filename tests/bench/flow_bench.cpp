@@ -4,8 +4,8 @@
 // Arguments: GPUs / oversubscription in percent [/ epochs]. `end_ms` is the simulated end, `error` that of the bounded
 // time against the exact one.
 //
-// Processor time in seconds, one core of a 2-core EPYC of 2.45 GHz at a load of 5 by other processes (a quiet machine is
-// faster; compare the columns), GCC 12, release: the range of four runs of the exact ones, one run of the others; in
+// Processor time in seconds, one core of a 2-core EPYC of 2.45 GHz at a load of 5 by other processes (a quiet machine
+// is faster; compare the columns), GCC 12, release: the range of four runs of the exact ones, one run of the others; in
 // brackets the error of the bounded time:
 //
 //                             exact           bounded, 32 epochs  SimGrid 3.32
