@@ -67,6 +67,7 @@ void FlowNetwork::State::settle() {
     schedule(link);
     ports[link].peak = std::max(ports[link].peak, sharing.load(link));
   }
+  for (const std::uint32_t link : changes.loads) ports[link].peak = std::max(ports[link].peak, sharing.load(link));
 }
 
 void FlowNetwork::State::go_to(Instant time) {

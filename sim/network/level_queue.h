@@ -24,12 +24,9 @@ class LevelQueue {
     keys_[place] = key;
   }
 
-  /// What `pop` takes; not empty.
-  std::uint32_t lowest() const { return static_cast<std::uint32_t>(keys_.front() & (max_links - 1)); }
-
   /// Takes the lowest out; not empty.
   std::uint32_t pop() {
-    const std::uint32_t link = lowest();
+    const auto link = static_cast<std::uint32_t>(keys_.front() & (max_links - 1));
     const std::uint64_t last = keys_.back();
     keys_.pop_back();
     const std::size_t size = keys_.size();

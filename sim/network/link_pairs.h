@@ -1,6 +1,8 @@
 #pragma once
 // Which links meet on the paths of flows: for each link that owns flows, the other links of these, and the reverse.
 
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -8,46 +10,85 @@
 
 namespace moesim {
 
-/// Counts flows by (owner, other link on their path).
+/// Counts flows by (owner, other link on their path), in rows of blocks of 64 links: a row has those blocks in which it
+/// has met a link so far.
 class LinkPairs {
  public:
-  struct Partner {
-    std::uint32_t link, weight;  ///< weight: number of flows
+  static constexpr std::uint32_t width = 64;
+
+  struct Block {
+    std::uint32_t number = 0;                  ///< of links width * number and on
+    std::uint32_t pairs = 0;                   ///< bits in `present`
+    std::uint64_t present = 0;                 ///< bit i: the weight of link i of the block is not zero
+    std::uint64_t large = 0;                   ///< bit i: the weight does not fit into 8 bits
+    std::array<std::uint8_t, width> weight{};  ///< modulo 256, so that the rows of many links stay near the processor
   };
 
-  /// Link number `links()` joins, without partners.
   void add_link();
-  std::size_t links() const { return onto_.size(); }
 
-  /// `weight` more (fewer) flows of `owner` cross `other`.
-  void add(std::uint32_t owner, std::uint32_t other, std::uint32_t weight);
-  void remove(std::uint32_t owner, std::uint32_t other, std::uint32_t weight);
+  /// `flow` of `owner`, `weight` equal ones, crosses `other`; or does so no more.
+  void add(std::uint32_t owner, std::uint32_t other, std::uint32_t weight, std::uint32_t flow);
+  void remove(std::uint32_t owner, std::uint32_t other, std::uint32_t weight, std::uint32_t flow);
 
-  /// Other links of the flows that `link` owns.
-  std::span<const Partner> onto(std::uint32_t link) const { return onto_[link].all; }
-  /// Brings the first of them near the processor.
-  void prefetch_onto(std::uint32_t link) const {
-    const std::vector<Partner>& all = onto_[link].all;
-    for (std::size_t i = 0; i < all.size() && i < 64; i += 8) __builtin_prefetch(&all[i]);  // one cache line each
+  /// Whether `owner` owns flows over `other`; if so, their weight and that flow, if it is only one.
+  bool meet(std::uint32_t owner, std::uint32_t other) const {
+    const Row<std::uint64_t>& row = owners_[other];
+    const std::size_t place = row.place_of(owner / width);
+    return place < row.blocks.size() && (row.blocks[place] >> owner % width & 1) != 0;
   }
-  /// Owners of the flows over `link` that it does not own.
-  std::span<const Partner> owners(std::uint32_t link) const { return owners_[link].all; }
+  struct Pair {
+    std::uint32_t weight = 0;
+    std::uint32_t flows = 0;  ///< exclusive or of all
+  };
+  const Pair& pair(std::uint32_t owner, std::uint32_t other) const {
+    return pairs_[owner][onto_[owner].place_of(other / width)][other % width];
+  }
+
+  /// Adds `amount` for each flow of `owner` to the sums of its other links, modulo 2^64. `sums` has whole blocks.
+  void spread(std::uint32_t owner, std::int64_t amount, std::uint64_t* sums) const;
+
+  /// Other links of the flows that `owner` owns.
+  std::span<const Block> onto(std::uint32_t owner) const { return onto_[owner].blocks; }
+
+  /// Calls `visit` with each owner of flows over `link` that it does not own.
+  template <typename Visit>
+  void each_owner(std::uint32_t link, Visit visit) const {
+    const Row<std::uint64_t>& row = owners_[link];
+    for (std::size_t place = 0; place < row.blocks.size(); ++place) {
+      const std::uint32_t first = row.numbers[place] * width;
+      for (std::uint64_t rest = row.blocks[place]; rest != 0; rest &= rest - 1)
+        visit(first + static_cast<std::uint32_t>(std::countr_zero(rest)));
+    }
+  }
 
  private:
-  struct Partners {  // of one link, in any order
-    std::vector<Partner> all;
-    std::vector<std::uint32_t> back;  // place of this link among the partners of the partner
+  void change(std::uint32_t owner, std::size_t place, std::uint32_t other, std::uint32_t weight, std::uint32_t flow);
+
+  template <typename Content>
+  struct Row {
+    std::vector<std::uint32_t> numbers;  // of the blocks
+    std::vector<Content> blocks;
+
+    /// The place of a block, or one beyond the end.
+    std::size_t place_of(std::uint32_t number) const {
+      std::size_t place = 0;
+      while (place < numbers.size() && numbers[place] != number) ++place;
+      return place;
+    }
+    /// The same; makes the block if need be.
+    std::size_t place_for(std::uint32_t number) {
+      const std::size_t place = place_of(number);
+      if (place == numbers.size()) {
+        numbers.push_back(number);
+        blocks.emplace_back();
+      }
+      return place;
+    }
   };
 
-  static constexpr std::size_t max_indexed_links = 4096;  // at most 32 MB of index
-
-  std::size_t place_of(std::uint32_t owner, std::uint32_t other) const;
-  void note_place(std::uint32_t owner, std::uint32_t other, std::size_t place);
-
-  std::vector<Partners> onto_, owners_;
-  // Where `other` is among onto_[owner].all: index_[owner][other], meaningless where it is not. Rows are made at first
-  // use; beyond max_indexed_links there is no index and partners are searched.
-  std::vector<std::vector<std::uint16_t>> index_;
+  std::vector<Row<Block>> onto_;
+  std::vector<std::vector<std::array<Pair, width>>> pairs_;  // like onto_
+  std::vector<Row<std::uint64_t>> owners_;                   // bit by owner
 };
 
 }  // namespace moesim

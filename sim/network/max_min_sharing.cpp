@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 
 #include "core/check.h"
@@ -19,18 +20,24 @@ std::uint32_t MaxMinSharing::add_link(Rate capacity) {
   std::uint32_t link;
   if (free_links_.empty()) {
     link = static_cast<std::uint32_t>(links_.size());
-    MOESIM_CHECK(link < LevelQueue::max_links, "more than {} links", link);
     links_.emplace_back();
     flows_on_.emplace_back();
     pairs_.add_link();
-    shares_.emplace_back();
+    if (link % LinkPairs::width == 0) {
+      level_.resize(link + LinkPairs::width);
+      elsewhere_.resize(link + LinkPairs::width);
+      top_.resize(link + LinkPairs::width);
+      for (Marks* marks : {&waits_, &idle_, &touched_}) marks->words.push_back(0);
+    }
   } else {
     link = free_links_.back();
     free_links_.pop_back();
   }
   links_[link] = Link{.capacity = capacity};
-  // A removed link may still wait in line.
-  shares_[link] = Share{.level = capacity, .waits = shares_[link].waits};
+  level_[link] = capacity;
+  elsewhere_[link] = 0;
+  top_[link] = 0;
+  idle_.set(link);
   return link;
 }
 
@@ -71,7 +78,7 @@ std::uint32_t MaxMinSharing::add_flow(std::span<const std::uint32_t> path, std::
 void MaxMinSharing::remove_flow(std::uint32_t flow) {
   const std::uint32_t owner = owner_[flow], weight = flows_[flow].weight;
   MOESIM_CHECK(owner != nobody, "flow {} is removed before its rate was found", flow);
-  const auto rate = static_cast<std::uint64_t>(shares_[owner].level);
+  const auto rate = static_cast<std::uint64_t>(level_[owner]);
   links_[owner].lost = true;
   for (const Hop& hop : path(flow)) {
     Link& link = links_[hop.link];
@@ -79,8 +86,8 @@ void MaxMinSharing::remove_flow(std::uint32_t flow) {
     if (hop.link == owner) {
       link.owned -= weight;
     } else {
-      shares_[hop.link].elsewhere -= rate * weight;
-      pairs_.remove(owner, hop.link, weight);
+      elsewhere_[hop.link] -= rate * weight;
+      pairs_.remove(owner, hop.link, weight, flow);
     }
     std::vector<std::uint32_t>& flows = flows_on_[hop.link];
     const std::uint32_t last = flows.back();
@@ -96,36 +103,61 @@ void MaxMinSharing::remove_flow(std::uint32_t flow) {
 
 const MaxMinSharing::Changes& MaxMinSharing::solve() {
   changes_.links.clear();
+  changes_.loads.clear();
   changes_.flows.clear();
   ++solve_;
-  for (const std::uint32_t link : entered_) {
-    if (shares_[link].waits) continue;
-    shares_[link].waits = true;
+  risen_.clear();
+  risen_below_ = 0;
+  for (const std::uint32_t link : entered_)
     // An equal share of all is the least that its new level can be.
-    waiting_.push(std::min(shares_[link].level, links_[link].capacity / links_[link].count), link);
-  }
+    if (!waits_.has(link)) line_up(link, std::min(level_[link], links_[link].capacity / links_[link].count));
   entered_.clear();
-  while (!waiting_.empty()) {
-    const std::uint32_t link = waiting_.pop();
-    if (!waiting_.empty()) pairs_.prefetch_onto(waiting_.lowest());
-    look_at(link);
-  }
+  do {
+    while (!waiting_.empty()) look_at(waiting_.pop());
+    look_at_touched();
+  } while (!waiting_.empty());
   return changes_;
 }
 
 void MaxMinSharing::wait(std::uint32_t link) {
-  if (shares_[link].waits) return;
-  shares_[link].waits = true;
-  waiting_.push(shares_[link].level, link);
+  if (waits_.has(link)) return;
+  if (idle_.has(link))
+    touch(link / 64, Marks::bit(link));
+  else
+    line_up(link, level_[link]);
+}
+
+void MaxMinSharing::line_up(std::uint32_t link, Rate level) {
+  waits_.set(link);
+  waiting_.push(level, link);
+}
+
+void MaxMinSharing::touch(std::size_t word, std::uint64_t links) {
+  if (touched_.words[word] == 0) touched_words_.push_back(static_cast<std::uint32_t>(word));
+  touched_.words[word] |= links;
+}
+
+/// Puts those in line whose flows do not all stop elsewhere.
+void MaxMinSharing::look_at_touched() {
+  for (const std::uint32_t word : touched_words_) {
+    for (std::uint64_t rest = std::exchange(touched_.words[word], 0); rest != 0; rest &= rest - 1) {
+      const std::uint32_t link = word * 64 + static_cast<std::uint32_t>(std::countr_zero(rest));
+      if (links_[link].capacity - static_cast<Rate>(elsewhere_[link]) >= links_[link].count)
+        changes_.loads.push_back(link);
+      else if (!waits_.has(link))
+        line_up(link, level_[link]);
+    }
+  }
+  touched_words_.clear();
 }
 
 void MaxMinSharing::look_at(std::uint32_t link) {
   Link& l = links_[link];
-  shares_[link].waits = false;
+  waits_.clear(link);
   ++work_;
   if (l.seen != solve_) {
     l.seen = solve_;
-    changes_.links.emplace_back(link, shares_[link].level);
+    changes_.links.emplace_back(link, level_[link]);
   }
   if (l.entered) return give_and_take(link);
   const Rate level = unchallenged_level(link);
@@ -133,73 +165,106 @@ void MaxMinSharing::look_at(std::uint32_t link) {
     // Its level rises. When it passes many others, it is better to give them flows than to have each take its own.
     l.lost = false;
     std::size_t passed = 0;
-    for (const LinkPairs::Partner& other : pairs_.onto(link)) passed += shares_[other.link].level < level ? 1 : 0;
+    for (const LinkPairs::Block& block : pairs_.onto(link))
+      for (std::uint64_t rest = block.present; rest != 0; rest &= rest - 1)
+        passed += level_[block.number * 64 + static_cast<std::size_t>(std::countr_zero(rest))] < level ? 1 : 0;
     if (passed > 4) return give_and_take(link);
   }
-  if (level > 0)
-    set_level(link, level);
-  else
-    take(link);
+  if (level == 0) return take(link);
+  set_level(link, level);
+  if (l.owned == 0) idle_.set(link);
 }
 
 /// The level if every flow stops where it is owned; 0 where flows that are owned elsewhere might stop here instead.
 /// They do not where each of them is slower by more units than there are flows: then one unit more for each was left at
 /// every lower level.
-Rate MaxMinSharing::unchallenged_level(std::uint32_t link) const {
+Rate MaxMinSharing::unchallenged_level(std::uint32_t link) {
   const Link& l = links_[link];
-  const auto left = static_cast<Rate>(static_cast<std::uint64_t>(l.capacity) - shares_[link].elsewhere);
+  const auto left = static_cast<Rate>(static_cast<std::uint64_t>(l.capacity) - elsewhere_[link]);
   if (l.owned == 0) return left >= l.count ? l.capacity : 0;
   const Rate level = left / l.owned;
-  return level > shares_[link].top + l.count ? level : 0;
+  top_[link] = top(link, level - l.count);
+  return level > top_[link] + l.count ? level : 0;
+}
+
+/// A bound of the rates of the flows that others own, from those levels that rose: it may be too high below `level`.
+Rate MaxMinSharing::top(std::uint32_t link, Rate level) {
+  Rate top = std::max(top_[link], risen_below_);
+  for (std::size_t i = 0; i < risen_.size();) {
+    const auto [other, height] = risen_[i];
+    if (height < level || (height > top && pairs_.meet(other, link))) top = std::max(top, height);
+    if (height < level) {
+      risen_below_ = std::max(risen_below_, height);
+      risen_[i] = risen_.back();
+      risen_.pop_back();
+    } else {
+      ++i;
+    }
+  }
+  return top;
 }
 
 /// Sets the level with a look at the owners of all flows, and takes the flows that run above it.
 void MaxMinSharing::take(std::uint32_t link) {
   const Link& l = links_[link];
-  const auto left = static_cast<Rate>(static_cast<std::uint64_t>(l.capacity) - shares_[link].elsewhere);
+  idle_.clear(link);
+  const auto left = static_cast<Rate>(static_cast<std::uint64_t>(l.capacity) - elsewhere_[link]);
   // To take flows only raises the level, but for less than one unit a flow: owners below this floor keep theirs.
   const Rate floor = l.owned > 0 ? left / l.owned - l.count : 0;
   limit_.clear();
   limit_weight_.clear();
+  near_.clear();
   Rate top = 0;
-  Rate elsewhere = static_cast<Rate>(shares_[link].elsewhere);
-  for (const LinkPairs::Partner& owner : pairs_.owners(link)) {
-    const Rate limit = shares_[owner.link].level;
+  Rate elsewhere = static_cast<Rate>(elsewhere_[link]);
+  pairs_.each_owner(link, [&, levels = level_.data()](std::uint32_t owner) {
+    const Rate limit = levels[owner];
     if (limit < floor) {
       top = std::max(top, limit);
     } else {
+      near_.push_back(owner);
       limit_.push_back(limit);
-      limit_weight_.push_back(owner.weight);
-      elsewhere -= limit * owner.weight;
+      limit_weight_.push_back(pairs_.pair(owner, link).weight);
+      elsewhere -= limit * limit_weight_.back();
     }
-  }
-  const std::size_t near = limit_.size();
+  });
   limit_.push_back(unlimited);
   limit_weight_.push_back(l.owned);
   const Rate level = water_level(link, elsewhere);
-  std::int64_t taken = 0;
-  for (std::size_t i = 0; i < near; ++i) {
-    if (limit_[i] > level)
-      taken += limit_weight_[i];
-    else
-      top = std::max(top, limit_[i]);
-  }
   set_level(link, level);
   under_review_ = link;
+  std::int64_t taken = 0;  // still to be found
+  for (std::size_t i = 0; i < near_.size(); ++i) {
+    if (limit_[i] <= level)
+      top = std::max(top, limit_[i]);
+    else if (const std::uint32_t flow = pairs_.pair(near_[i], link).flows; is_all_of(flow, near_[i], link))
+      hand_over(flow, link);
+    else
+      taken += limit_weight_[i];
+  }
   const std::vector<std::uint32_t>& flows = flows_on_[link];
   for (std::size_t i = 0; taken > 0; ++i)
-    if (shares_[owner_[flows[i]]].level > level) {
+    if (level_[owner_[flows[i]]] > level) {
       taken -= flows_[flows[i]].weight;
       hand_over(flows[i], link);
     }
   under_review_ = nobody;
-  shares_[link].top = top;
+  top_[link] = top;
+}
+
+/// Whether `flow` is one over `link` and the only one there that `owner` owns.
+bool MaxMinSharing::is_all_of(std::uint32_t flow, std::uint32_t owner, std::uint32_t link) const {
+  if (flow >= flows_.size() || owner_[flow] != owner || flows_[flow].weight != pairs_.pair(owner, link).weight)
+    return false;
+  for (const Hop& hop : path(flow))
+    if (hop.link == link) return true;
+  return false;
 }
 
 /// The same flow by flow: also gives away the flows that another link stops below the level, and finds owners for new
 /// flows.
 void MaxMinSharing::give_and_take(std::uint32_t link) {
   links_[link].entered = links_[link].lost = false;
+  idle_.clear(link);
   under_review_ = link;
   const std::vector<std::uint32_t>& flows = flows_on_[link];
   limit_.resize(flows.size());
@@ -207,7 +272,7 @@ void MaxMinSharing::give_and_take(std::uint32_t link) {
   for (std::size_t i = 0; i < flows.size(); ++i) {
     std::uint32_t lowest = owner_[flows[i]];
     if (lowest == link || lowest == nobody) lowest = lowest_other(flows[i], link);
-    limit_[i] = lowest == nobody ? unlimited : shares_[lowest].level;
+    limit_[i] = lowest == nobody ? unlimited : level_[lowest];
     limit_weight_[i] = flows_[flows[i]].weight;
   }
   const Rate level = water_level(link, 0);
@@ -225,7 +290,7 @@ void MaxMinSharing::give_and_take(std::uint32_t link) {
     else
       top = std::max(top, limit_[i]);
   }
-  shares_[link].top = top;
+  top_[link] = top;
   under_review_ = nobody;
 }
 
@@ -237,7 +302,7 @@ Rate MaxMinSharing::water_level(std::uint32_t link, Rate elsewhere) const {
   const std::size_t size = limit_.size();
   // From wherever it starts, one step leads to the left of the solution, but for less than one unit a flow of ties and
   // the rounding of this first sum, which may be far above the capacity.
-  const Rate start = shares_[link].level;
+  const Rate start = level_[link];
   double sum = static_cast<double>(elsewhere), others = 0;
   for (std::size_t i = 0; i < size; ++i) {
     const bool stops = limit_[i] < start;
@@ -264,24 +329,18 @@ Rate MaxMinSharing::water_level(std::uint32_t link, Rate elsewhere) const {
 }
 
 void MaxMinSharing::set_level(std::uint32_t link, Rate level) {
-  const Rate before = shares_[link].level;
-  if (level == before) return;
-  const auto rise = static_cast<std::uint64_t>(level - before);
-  shares_[link].level = level;
-  const std::span<const LinkPairs::Partner> onto = pairs_.onto(link);
-  Share* shares = shares_.data();
-  if (level > before) {
-    for (const LinkPairs::Partner& other : onto) {
-      Share& share = shares[other.link];
-      share.elsewhere += rise * other.weight;
-      share.top = share.top > level ? share.top : level;
-      if (!share.waits) wait(other.link);
-    }
-  } else {
-    for (const LinkPairs::Partner& other : onto) {
-      Share& share = shares[other.link];
-      share.elsewhere += rise * other.weight;
-      if (!share.waits) wait(other.link);
+  const Rate rise = level - level_[link];
+  if (rise == 0) return;
+  level_[link] = level;
+  if (links_[link].owned == 0) return;
+  if (rise > 0) risen_.emplace_back(link, level);
+  pairs_.spread(link, rise, elsewhere_.data());
+  for (const LinkPairs::Block& block : pairs_.onto(link)) {
+    const std::uint64_t idle = idle_.words[block.number];
+    if ((block.present & idle & ~touched_.words[block.number]) != 0) touch(block.number, block.present & idle);
+    for (std::uint64_t rest = block.present & ~idle & ~waits_.words[block.number]; rest != 0; rest &= rest - 1) {
+      const std::uint32_t other = block.number * 64 + static_cast<std::uint32_t>(std::countr_zero(rest));
+      line_up(other, level_[other]);
     }
   }
 }
@@ -292,22 +351,26 @@ void MaxMinSharing::hand_over(std::uint32_t flow, std::uint32_t to) {
     flows_[flow].seen = solve_;
     changes_.flows.emplace_back(flow, from);
   }
-  const Rate rate = shares_[to].level, rate_before = from == nobody ? 0 : shares_[from].level;
+  const Rate rate = level_[to], rate_before = from == nobody ? 0 : level_[from];
   owner_[flow] = to;
+  if (links_[to].owned == 0) {
+    idle_.clear(to);
+    if (to != under_review_) top_[to] = unlimited - links_[to].count;  // not known
+  }
   for (const Hop& hop : path(flow)) {
     const std::uint32_t link = hop.link;
     if (link == from)
       links_[link].owned -= weight;
     else
-      shares_[link].elsewhere -= static_cast<std::uint64_t>(rate_before) * weight;
+      elsewhere_[link] -= static_cast<std::uint64_t>(rate_before) * weight;
     if (link == to) {
       links_[link].owned += weight;
     } else {
-      shares_[link].elsewhere += static_cast<std::uint64_t>(rate) * weight;
-      shares_[link].top = std::max(shares_[link].top, rate);
-      pairs_.add(to, link, weight);
+      elsewhere_[link] += static_cast<std::uint64_t>(rate) * weight;
+      top_[link] = std::max(top_[link], rate);
+      pairs_.add(to, link, weight, flow);
     }
-    if (from != nobody && link != from) pairs_.remove(from, link, weight);
+    if (from != nobody && link != from) pairs_.remove(from, link, weight, flow);
     // A new owner at the same level changes no rate, and so no level.
     if (rate != rate_before && link != under_review_) wait(link);
   }
@@ -317,7 +380,7 @@ void MaxMinSharing::hand_over(std::uint32_t flow, std::uint32_t to) {
 std::uint32_t MaxMinSharing::lowest_other(std::uint32_t flow, std::uint32_t link) const {
   std::uint32_t lowest = nobody;
   for (const Hop& hop : path(flow))
-    if (hop.link != link && (lowest == nobody || shares_[hop.link].level < shares_[lowest].level)) lowest = hop.link;
+    if (hop.link != link && (lowest == nobody || level_[hop.link] < level_[lowest])) lowest = hop.link;
   return lowest;
 }
 

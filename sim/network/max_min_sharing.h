@@ -33,6 +33,7 @@ class MaxMinSharing {
   /// What one `solve` did. A link or flow appears once, with its value before; where it ends is asked from the class.
   struct Changes {
     std::vector<std::pair<std::uint32_t, Rate>> links;           ///< looked at: link, level before
+    std::vector<std::uint32_t> loads;                            ///< not looked at, with another load
     std::vector<std::pair<std::uint32_t, std::uint32_t>> flows;  ///< handed over: flow, owner before or `nobody`
   };
 
@@ -45,16 +46,16 @@ class MaxMinSharing {
   /// After a `solve` since it was added.
   void remove_flow(std::uint32_t flow);
 
-  bool solved() const { return waiting_.empty() && entered_.empty(); }
+  bool solved() const { return waiting_.empty() && entered_.empty() && touched_words_.empty(); }
   /// Makes all levels right. The answer is valid until the next call.
   const Changes& solve();
 
   // Right after `solve`.
-  Rate level(std::uint32_t link) const { return shares_[link].level; }
+  Rate level(std::uint32_t link) const { return level_[link]; }
   std::uint32_t owner(std::uint32_t flow) const { return owner_[flow]; }
   /// Rate of all flows of the link together.
   Rate load(std::uint32_t link) const {
-    return static_cast<Rate>(shares_[link].elsewhere) + links_[link].owned * shares_[link].level;
+    return static_cast<Rate>(elsewhere_[link]) + links_[link].owned * level_[link];
   }
 
   std::span<const std::uint32_t> flows_on(std::uint32_t link) const { return flows_on_[link]; }
@@ -73,11 +74,13 @@ class MaxMinSharing {
     bool entered = false;               // has flows without an owner
     bool lost = false;                  // flows that it owned have ended
   };
-  struct alignas(32) Share {  // apart from the rest, since a change of one level goes through many of them
-    Rate level = 0;
-    std::uint64_t elsewhere = 0;  // rate of the flows that other links own; modulo 2^64 until all is solved
-    Rate top = 0;                 // no flow owned elsewhere is faster; may be too high
-    bool waits = false;
+  /// A bit by link, in words of the width of the blocks of `pairs_`.
+  struct Marks {
+    std::vector<std::uint64_t> words;
+    static std::uint64_t bit(std::uint32_t link) { return std::uint64_t{1} << link % 64; }
+    bool has(std::uint32_t link) const { return (words[link / 64] & bit(link)) != 0; }
+    void set(std::uint32_t link) { words[link / 64] |= bit(link); }
+    void clear(std::uint32_t link) { words[link / 64] &= ~bit(link); }
   };
   struct Flow {
     std::uint32_t first = 0, hops = 0, weight = 0, seen = 0;
@@ -86,10 +89,15 @@ class MaxMinSharing {
     std::uint32_t link = 0, place = 0;  // place: in flows_on_ of the link
   };
 
-  [[gnu::noinline]] void wait(std::uint32_t link);  // apart, for the registers of the loop in `set_level`
+  void wait(std::uint32_t link);
+  void line_up(std::uint32_t link, Rate level);
+  void touch(std::size_t word, std::uint64_t links);
+  void look_at_touched();
   void look_at(std::uint32_t link);
-  Rate unchallenged_level(std::uint32_t link) const;
+  Rate unchallenged_level(std::uint32_t link);
+  Rate top(std::uint32_t link, Rate level);
   void take(std::uint32_t link);
+  bool is_all_of(std::uint32_t flow, std::uint32_t owner, std::uint32_t link) const;
   void give_and_take(std::uint32_t link);
   Rate water_level(std::uint32_t link, Rate elsewhere) const;
   void set_level(std::uint32_t link, Rate level);
@@ -99,7 +107,14 @@ class MaxMinSharing {
   std::span<const Hop> path(std::uint32_t flow) const { return {hops_.data() + flows_[flow].first, flows_[flow].hops}; }
 
   std::vector<Link> links_;
-  std::vector<Share> shares_;
+  // By link, apart from the rest, since a change of one level goes through many of them; in whole blocks of `pairs_`.
+  std::vector<Rate> level_;
+  std::vector<std::uint64_t> elsewhere_;  // rate of the flows that other links own; modulo 2^64 until all is solved
+  std::vector<Rate> top_;  // no flow owned elsewhere is faster, but for levels that rose since it was looked at
+  Marks waits_;
+  Marks idle_;     // owns no flow and its level is its capacity: it has only to be looked at when its load reaches that
+  Marks touched_;  // idle ones whose load may have changed
+  std::vector<std::uint32_t> touched_words_;          // of touched_
   std::vector<std::vector<std::uint32_t>> flows_on_;  // by link
   LinkPairs pairs_;
   std::vector<std::uint32_t> free_links_;
@@ -109,8 +124,13 @@ class MaxMinSharing {
   std::vector<std::vector<std::uint32_t>> free_flows_;  // by length of path
   std::vector<std::uint32_t> entered_;                  // links with a new flow
   LevelQueue waiting_;
+  std::vector<std::uint32_t> near_;         // owners of flows of a link under review
   std::vector<Rate> limit_, limit_weight_;  // of a link under review: what the rest of a path allows, how many flows
   std::uint32_t under_review_ = nobody;
+  // Links that own flows and whose levels rose in this `solve`: those about as high as the last link looked at, or
+  // higher, and the highest level of the others.
+  std::vector<std::pair<std::uint32_t, Rate>> risen_;
+  Rate risen_below_ = 0;
   std::uint32_t solve_ = 0;
   std::uint64_t work_ = 0;
   Changes changes_;

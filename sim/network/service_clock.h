@@ -41,9 +41,9 @@ class ServiceClock {
   /// days.
   Instant finish(std::int64_t rate) const {
     if (goals_.empty()) return Instant::never();
-    if (goals_.front().at <= given_) return since_;
+    if (first_ <= given_) return since_;
     const Service divisor = static_cast<Service>(rate);
-    const Service time = (goals_.front().at - given_ + divisor - 1) / divisor;
+    const Service time = (first_ - given_ + divisor - 1) / divisor;
     const std::int64_t start = since_.ps();
     if (time >= static_cast<Service>(INT64_MAX - start)) return Instant::never();
     return since_ + Duration::picoseconds(static_cast<std::int64_t>(time));
@@ -68,6 +68,7 @@ class ServiceClock {
   void put(std::size_t place, Goal goal, std::vector<std::uint32_t>& places) {
     goals_[place] = goal;
     places[goal.flow] = static_cast<std::uint32_t>(place);
+    if (place == 0) first_ = goal.at;
   }
   void rise(std::size_t place, Goal goal, std::vector<std::uint32_t>& places) {
     for (; place > 0 && goal.at < goals_[(place - 1) / 2].at; place = (place - 1) / 2)
@@ -86,6 +87,7 @@ class ServiceClock {
 
   Service given_ = 0;  // to one flow, up to since_
   Instant since_;
+  Service first_ = 0;        // of goals_.front(), at hand
   std::vector<Goal> goals_;  // heap, the earliest first
 };
 

@@ -123,6 +123,24 @@ TEST(FlowNetwork, GivesEveryFlowABottleneckAtEveryMoment) {
   }
 }
 
+// Many flows a port, some in large groups: 10 senders to 40 receivers, half of the flows also over one of 3 trunks.
+TEST(FlowNetwork, AgreesWithFillingFromScratchOnWideTraffic) {
+  for (std::uint64_t number = 0; number < 3; ++number) {
+    Stream stream(number, "test/flow_network/wide");
+    std::vector<double> capacities;
+    for (std::uint32_t l = 0; l < 10 + 150; ++l) capacities.push_back(1e9 * (1 + stream.uniform()));
+    std::vector<PlannedFlow> plan;
+    for (std::uint32_t from = 0; from < 10; ++from)
+      for (std::uint32_t to = 0; to < 40; ++to) {
+        PlannedFlow flow{0, {from, 40 + to}, 1'000 + static_cast<std::int64_t>(stream.below(100'000'000))};
+        if (stream.below(2) == 0) flow.links.push_back(140 + static_cast<std::uint32_t>(stream.below(3)));
+        flow.count = 1 + 150 * static_cast<std::uint32_t>(stream.below(3));
+        plan.push_back(flow);
+      }
+    ASSERT_EQ(finishes(capacities, plan), naive_finishes(capacities, plan)) << "case " << number;
+  }
+}
+
 TEST(FlowNetwork, DependsNeitherOnTheOrderOfStartsNorOnTheNumbersOfLinks) {
   for (std::uint64_t number = 0; number < 200; ++number) {
     const RandomCase c(number);
