@@ -11,6 +11,7 @@
 #include "config/json_reader.h"
 #include "config/network_scenario.h"
 #include "report/chrome_trace.h"
+#include "report/cluster_svg.h"
 #include "report/network_text.h"
 #include "report/output_file.h"
 #include "report/plots.h"
@@ -99,11 +100,18 @@ int run_network(const Arguments& arguments, const NetworkScenario& scenario) {
   if (std::string problem = write_file_atomically(folder / "result.json", network_json(result)); !problem.empty()) {
     return fail(exit_missing, problem);
   }
+  const std::string drawing = cluster_svg(Topology(scenario.cluster), result.utilization);
+  if (std::string problem = write_file_atomically(folder / "links.svg", drawing); !problem.empty()) {
+    return fail(exit_missing, problem);
+  }
   if (!trace_file.empty()) {
     const std::string problem = write_file_atomically(trace_file, chrome_trace(network_timeline(scenario, result)));
     if (!problem.empty()) return fail(exit_missing, problem);
   }
   fmt::print("{}", arguments.has("json") ? network_json(result) : network_text(result));
+  if (!arguments.has("json") && !arguments.has("quiet")) {
+    fmt::print(stderr, "files: {}{}\n", (folder / "").string(), trace_file.empty() ? "" : " and " + trace_file);
+  }
   return exit_ok;
 }
 

@@ -77,6 +77,7 @@ Prepared prepare(const NetworkScenario& scenario, const Topology& topology, cons
 void describe_links(NetworkResult& result, const Topology& topology, const NetworkRun& run) {
   const double seconds = run.end.seconds();
   if (seconds <= 0) return;
+  result.utilization.assign(topology.links().size(), 0.0);
   std::map<LinkKind, LinkClassUse> kinds;
   std::map<LinkKind, double> line_rate;
   for (const Link& link : topology.links()) line_rate[link.kind] += link.rate.bandwidth.value;
@@ -86,6 +87,7 @@ void describe_links(NetworkResult& result, const Topology& topology, const Netwo
     LinkUse use{topology.vertices()[link.from].name, topology.vertices()[link.to].name,
                 std::string(name(link.kind)),        carried.bytes,
                 carried.bytes / (rate * seconds),    carried.peak.value / rate};
+    result.utilization[carried.link.value] = use.utilization;
     LinkClassUse& kind = kinds[link.kind];
     kind.kind = use.kind;
     kind.bytes += use.bytes;

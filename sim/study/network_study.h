@@ -32,8 +32,9 @@ struct NetworkResult {
   Instant end;
   std::vector<NetworkTaskResult> tasks;
   std::vector<LinkClassUse> kinds;
-  std::vector<LinkUse> links;   ///< the most used first
-  std::vector<RateStep> steps;  ///< with `record`
+  std::vector<LinkUse> links;       ///< the most used first
+  std::vector<double> utilization;  ///< of every link of the topology
+  std::vector<RateStep> steps;      ///< with `record`
   Provenance provenance;
 };
 
