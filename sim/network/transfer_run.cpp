@@ -176,7 +176,10 @@ class Run {
     Progress& progress = programs_[p];
     std::vector<Duty>& duties = progress.duties[gpu];
     std::size_t& at = progress.at[gpu];
-    if (--duties[at].left > 0 || ++at == duties.size()) return;
+    --duties[at].left;
+    if (duties[at].left > 0) return;
+    ++at;
+    if (at == duties.size()) return;
     enter(now, p, duties[at]);
   }
 
