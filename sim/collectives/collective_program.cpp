@@ -537,6 +537,7 @@ std::string algorithm_problem(const Topology& topology, const CollectiveProfile&
                                profile.custom_all_reduce.max_ranks, profile.name);
     case Algorithm::hierarchical:
       if (is({Collective::broadcast, Collective::send_recv})) return not_of;
+      if (nodes.nodes() < 2 || nodes.smallest() < 2) return "hierarchical needs several nodes of several ranks";
       return even_nodes(nodes) ? "" : "hierarchical needs as many ranks in every node";
     case Algorithm::direct:
       return is({Collective::all_reduce}) ? not_of : "";

@@ -263,7 +263,15 @@ class RowSamples {
     }
   }
 
+  /// A column `collective` that names another one than the op is of.
+  bool other_collective(CostCurve wanted) {
+    if (row_.text("collective").empty() || collective_curve(row_.text("collective")) == wanted) return false;
+    reason = kOtherKind;
+    return true;
+  }
+
   void read_custom() {
+    if (other_collective(CostCurve::all_reduce)) return;
     if (!library_fits({"vllm", "sglang", "trtllm"})) return;
     if (row_.text("mode") == "eager") {
       reason = kEager;
@@ -386,6 +394,7 @@ class RowSamples {
   }
 
   void read_put() {
+    if (other_collective(CostCurve::send_recv)) return;
     const std::string kind = lower(row_.text("kind"));
     if (!kind.empty() && kind != "rdma_write" && kind != "write" && kind != "rdma_read") {
       reason = kOtherKind;

@@ -264,6 +264,7 @@ void read_engine(Reading& reading) {
   spec.replicas = small_integer(member(engine, "replicas"), 1);
   if (const auto network = reading.root.find("network")) {
     spec.network = static_cast<NetworkModel>(choice_of(*network, {"closed_form", "flow"}));
+    if (spec.network == NetworkModel::flow) reading.note("network: flow, every transfer on the links of the graph");
   }
   read_limits(reading, engine);
   spec.block_size = small_integer(member(engine, "block_size"), 16);
@@ -567,6 +568,9 @@ Scenario read_scenario_file(const fs::path& path, std::span<const Override> over
   }
   const JsonReader root(document, file);
   check_scenario_fields(root);
+  if (const auto mode = root.find("mode"); mode && mode->string() == "network") {
+    mode->fail("a scenario of mode network: moesim run takes it, this command does not", InputProblem::usage);
+  }
   if (const auto program = root.find("program")) program->fail("belongs to mode network; set \"mode\": \"network\"");
 
   Reading reading{root, path.parent_path()};

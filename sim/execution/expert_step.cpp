@@ -97,13 +97,17 @@ ExpertStep::Mode ExpertStep::mode_of(MoeBackend asked, const KernelCost& kernels
     }
     return MoeCost::fused(kernels, shape);
   };
-  Mode mode{.backend = backend, .cost = cost(), .exchange = {}, .payload = {}};
+  Mode mode{.backend = backend, .cost = cost(), .exchange = {}, .programs = {}, .gathers = {}, .payload = {}};
   if (!exchanged_) return mode;
   mode.payload = token_payload(model_, spec_, backend);
   mode.quantised_dispatch = mode.payload.dispatch < mode.payload.combine;
   mode.exchange.emplace(topology, collectives, group_, backend, mode.payload);
   if (spec_.network == NetworkModel::flow) {
-    mode.programs.emplace(topology, collectives, *mode.exchange, group_, mode.payload);
+    if (mode.exchange->depends_on_routing()) {
+      mode.programs.emplace(topology, collectives, *mode.exchange, group_, mode.payload);
+    } else {
+      mode.gathers.emplace(topology, collectives, std::vector<GpuGroup>{group_}, spec_.network);
+    }
   }
   if (goes_in_rounds(backend)) mode.round_tokens = spec_.max_dispatch_tokens;
   return mode;
@@ -183,6 +187,22 @@ ExpertTimes ExpertStep::time(std::int32_t layer, std::uint64_t draw_name) {
 }
 
 void ExpertStep::add_exchanges(const RoutedTraffic& moved, Duration& dispatch, Duration& combine) {
+  if (mode_->gathers) {
+    std::int64_t tokens = 0;
+    for (const std::int64_t t : moved.tokens) tokens += t;
+    GroupTimes& gathers = *mode_->gathers;
+    const bool naive = mode_->backend == MoeBackend::naive;
+    if (naive) {  // a broadcast from each rank in turn
+      for (const std::int64_t t : moved.tokens) {
+        dispatch += gathers.time(Collective::broadcast, mode_->payload.dispatch * t);
+      }
+    } else {
+      dispatch += gathers.time(Collective::all_gather, mode_->payload.dispatch * tokens);
+    }
+    combine +=
+        gathers.time(naive ? Collective::all_reduce : Collective::reduce_scatter, mode_->payload.combine * tokens);
+    return;
+  }
   if (!mode_->programs) {
     dispatch += mode_->exchange->dispatch(moved);
     combine += mode_->exchange->combine(moved);

@@ -68,7 +68,8 @@ class ExpertStep {
     MoeBackend backend = MoeBackend::none;
     MoeCost cost;
     std::optional<MoeExchange> exchange;
-    std::optional<ExchangePrograms> programs;  ///< on the flow network
+    std::optional<ExchangePrograms> programs;  ///< on the flow network, where routing decides
+    std::optional<GroupTimes> gathers;         ///< on the flow network, where it does not
     TokenPayload payload;
     bool quantised_dispatch = false;
     std::int64_t round_tokens = 0;  ///< 0: no limit
