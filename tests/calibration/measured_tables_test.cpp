@@ -74,7 +74,8 @@ TEST(MeasuredCommunication, NoPublishedDispatchBeatsThe400GNic) {
   if (!tables_are_here()) GTEST_SKIP() << "the tables of measured communication are not here";
   // Bytes that leave the node, tokens x top-k x payload x (1 - 8 / EP), over the time: at most 50 GB/s, and what is
   // predicted as well.
-  for (const ScoredSample& scored : predicted(table("deepep_ll_aic.csv", CommOp::deepep_ll, "h100_sxm"))) {
+  const auto rows = table("deepep_ll_aic.csv", CommOp::deepep_ll, "h100_sxm");
+  for (const ScoredSample& scored : predicted(rows)) {
     const CommSample& s = *scored.sample;
     if (s.domains == 1 || s.curve != CostCurve::low_latency_dispatch) continue;
     const double remote = static_cast<double>(s.tokens * s.top_k * s.payload.dispatch.value) * (1 - 8.0 / s.ranks);
