@@ -337,7 +337,7 @@ TEST_F(Program, RefusesFitsOnFewerPointsThanConstants) {
     return run(std::string("import nccl-tests log --cluster dgx-h100 | ") + MOESIM_BINARY +
                " fit - --op nccl -q -o my.json");
   };
-  EXPECT_FAILURE(fit(1), 4, "moesim: fit: no row can be fitted; 1 x network: 1 points cannot tell its 2 constants");
+  EXPECT_FAILURE(fit(1), 4, "moesim: fit: no row can be fitted; 1 x ring: 1 points cannot tell its 5 constants");
   EXPECT_FALSE(fs::exists(folder_ / "my.json"));
   const std::string note = "network: 5 points for 4 constants, fewer than 3 each: the fit follows their noise";
   const Outcome few = fit(5);
@@ -378,17 +378,68 @@ TEST_F(Program, ImportRefusesInOneLine) {
                  "moesim: import: --nodes: expected a whole number, got \"none\"");
 }
 
+/// Two rings that share a NIC, one of 1 GB each, and one that starts behind them.
+constexpr const char* network_scenario = R"({"mode": "network", "cluster": "dgx-h100", "nodes": 2, "program": [
+  {"name": "first gradients", "collective": "all_gather", "algorithm": "ring", "ranks": "0-15:8", "bytes": "1 GB"},
+  {"name": "second", "collective": "all_gather", "algorithm": "ring", "ranks": [0, 8], "bytes": "1 GB"},
+  {"name": "late", "collective": "all_reduce", "ranks": "0-7", "bytes": "1 MB", "start": "1 s"}]})";
+
+TEST_F(Program, DescribesTracesAndComparesNetworkPrograms) {
+  std::ofstream(folder_ / "n.json") << network_scenario;
+  // The closed form of a task is what run says of it; nothing is simulated.
+  const auto plan = nlohmann::json::parse(run("describe scenario n.json --json").out);
+  const auto result = nlohmann::json::parse(run("run n.json --json -q --trace all.json").out);
+  EXPECT_EQ(plan["cluster"]["gpus"], 16);
+  for (std::size_t i = 0; i < 3; ++i) {
+    for (const char* key : {"name", "what", "bytes", "ranks", "closed_form_ms"}) {
+      EXPECT_EQ(plan["program"][i][key], result["program"][i][key]) << key;
+    }
+  }
+  const std::string text_of = run("describe scenario n.json").out;
+  EXPECT_NE(text_of.find("all_gather by ring, bulk"), std::string::npos) << text_of;
+  // Lanes are called as the tasks, and a window holds what reaches into it.
+  const auto bars = [&](const std::string& file) {
+    std::vector<std::string> names;
+    const auto trace = nlohmann::json::parse(text(file));
+    for (const auto& event : trace["traceEvents"]) {
+      EXPECT_FALSE(event["args"].contains("part"));
+      if (event["name"] == "thread_name") names.push_back(event["args"]["name"]);
+    }
+    return names;
+  };
+  EXPECT_EQ(bars("all.json"), (std::vector<std::string>{"first gradients", "second", "late"}));
+  EXPECT_EQ(run("run n.json -q --trace part.json --trace-window 1s:2s").exit_code, 0);
+  EXPECT_EQ(bars("part.json"), std::vector<std::string>{"late"});
+  // Elements of a list by their number.
+  const auto half = nlohmann::json::parse(run("run n.json --json -q --set '/program/1/bytes=\"500 MB\"'").out);
+  EXPECT_EQ(half["program"][1]["bytes"], 500000000);
+  EXPECT_EQ(run("run n.json --set /program/3/bytes=1").err,
+            "moesim: --set: /program/3/bytes: expected one of the 3 elements from 0 on, got 3\n");
+  // The program of the first on the cluster of every one: NICs of twice the rate.
+  std::ofstream(folder_ / "b.json") << R"({"mode": "network", "cluster": "dgx-b300", "nodes": 2, "program": []})";
+  const auto compared = nlohmann::json::parse(run("compare n.json b.json --json -q").out);
+  ASSERT_EQ(compared["results"].size(), 2u);
+  EXPECT_EQ(compared["results"][1]["program"][0]["name"], "first gradients");
+  EXPECT_LT(compared["results"][1]["program"][0]["alone_ms"], compared["results"][0]["program"][0]["alone_ms"]);
+  EXPECT_EQ(compared["verdicts"].size(), 1u);
+  EXPECT_EQ(run("compare n.json s.json").exit_code, 5);
+}
+
 TEST_F(Program, CompletesFromTheOptionTables) {
   const Outcome bash = run("completion bash");
   EXPECT_NE(bash.out.find("--trace-window"), std::string::npos);
   EXPECT_EQ(bash.out.find("--replications"), std::string::npos);
-  std::ofstream(folder_ / "try.sh") << bash.out
-                                    << "COMP_WORDS=(moesim run --tr); COMP_CWORD=2; _moesim; echo ${COMPREPLY[@]}\n"
-                                       "COMP_WORDS=(moesim de); COMP_CWORD=1; _moesim; echo ${COMPREPLY[@]}\n"
-                                       "COMP_WORDS=(moesim describe c); COMP_CWORD=2; _moesim; echo ${COMPREPLY[@]}\n";
+  std::ofstream(folder_ / "try.sh")
+      << bash.out
+      << "COMP_WORDS=(moesim run --tr); COMP_CWORD=2; _moesim; echo ${COMPREPLY[@]}\n"
+         "COMP_WORDS=(moesim de); COMP_CWORD=1; _moesim; echo ${COMPREPLY[@]}\n"
+         "COMP_WORDS=(moesim describe c); COMP_CWORD=2; _moesim; echo ${COMPREPLY[@]}\n"
+         "COMP_WORDS=(moesim fit t --op deep); COMP_CWORD=4; _moesim; echo ${COMPREPLY[@]}\n"
+         "COMP_WORDS=(moesim predict t --gpu h100_s); COMP_CWORD=4; _moesim; echo ${COMPREPLY[@]}\n"
+         "COMP_WORDS=(moesim fit t --provider v); COMP_CWORD=4; _moesim; echo ${COMPREPLY[@]}\n";
   const std::string command = "cd " + folder_.string() + " && bash try.sh >out.txt 2>err.txt";
   EXPECT_EQ(std::system(command.c_str()), 0) << text("err.txt");
-  EXPECT_EQ(text("out.txt"), "--trace --trace-window\ndescribe\ncluster\n");
+  EXPECT_EQ(text("out.txt"), "--trace --trace-window\ndescribe\ncluster\ndeepep_ll deepep_normal\nh100_sxm\nvllm\n");
   EXPECT_NE(run("completion zsh").out.find("'--trace-window[part of the run in the timeline (0s\\:2s)]:FROM\\:TO:'"),
             std::string::npos);
 }
