@@ -27,30 +27,22 @@ namespace moesim {
 namespace {
 
 constexpr PositionalRow positionals[] = {{.name = "MEASURED.csv", .most = 64}};
-constexpr OptionRow rows[] = {
-    {.name = "op",
-     .value = "OP",
-     .meaning = "what was timed: nccl custom_allreduce deepep_ll deepep_normal nvlink_a2a p2p"},
-    {.name = "gpu", .value = "NAME", .meaning = "only rows of this GPU"},
-    {.name = "provider", .value = "LIBRARY", .meaning = "only rows of this library"},
-    {.name = "lib-version", .value = "VERSION", .meaning = "only rows of this version of their library"},
-    {.name = "cluster", .value = "FILE", .meaning = "the hardware of all rows", .completion = Completion::file},
-    {.name = "section",
-     .value = "NAME",
-     .meaning = "only this section of the profile: ring, all_to_all, network, ...",
-     .repeated = true},
-    {.name = "base",
-     .value = "FILE",
-     .meaning = "a profile whose other sections the new one keeps",
-     .completion = Completion::file},
-    {.name = "output",
-     .letter = 'o',
-     .value = "PROFILE.json",
-     .meaning = "the profile to write",
-     .completion = Completion::file},
-    {.name = "cross-validate", .meaning = "print errors on what fits did not see, by GPU and family, as Markdown"},
-    {.name = "quiet", .letter = 'q', .meaning = "no progress on stderr"},
-};
+constexpr auto rows = with_table_options(std::array<OptionRow, 5>{
+    {{.name = "section",
+      .value = "NAME",
+      .meaning = "only this section of the profile: ring, all_to_all, network, ...",
+      .repeated = true},
+     {.name = "base",
+      .value = "FILE",
+      .meaning = "a profile whose other sections the new one keeps",
+      .completion = Completion::file},
+     {.name = "output",
+      .letter = 'o',
+      .value = "PROFILE.json",
+      .meaning = "the profile to write",
+      .completion = Completion::file},
+     {.name = "cross-validate", .meaning = "print errors on what fits did not see, by GPU and family, as Markdown"},
+     {.name = "quiet", .letter = 'q', .meaning = "no progress on stderr"}}});
 
 std::string today() {
   // Reproducible builds set the first [reproducible-builds.org].
