@@ -1,6 +1,8 @@
 #pragma once
 // What `fit` and `predict` have in common: the op, the hardware, the tables.
 
+#include <algorithm>
+#include <array>
 #include <optional>
 #include <string>
 #include <variant>
@@ -9,6 +11,28 @@
 #include "config/read_comm_table.h"
 
 namespace moesim {
+
+inline constexpr std::array<OptionRow, 5> kTableOptions = {
+    {{.name = "op",
+      .value = "OP",
+      .meaning = "what was timed: nccl custom_allreduce deepep_ll deepep_normal nvlink_a2a p2p",
+      .choices = "nccl custom_allreduce deepep_ll deepep_normal nvlink_a2a p2p"},
+     {.name = "gpu", .value = "NAME", .meaning = "only rows of this GPU", .completion = Completion::gpu},
+     {.name = "provider",
+      .value = "LIBRARY",
+      .meaning = "only rows of this library",
+      .choices = "nccl rccl vllm sglang trtllm deepep flashinfer"},
+     {.name = "lib-version", .value = "VERSION", .meaning = "only rows of this version of their library"},
+     {.name = "cluster", .value = "FILE", .meaning = "the hardware of all rows", .completion = Completion::file}}};
+
+/// `kTableOptions` and a command's own.
+template <std::size_t Own>
+constexpr std::array<OptionRow, 5 + Own> with_table_options(const std::array<OptionRow, Own>& own) {
+  std::array<OptionRow, 5 + Own> rows{};
+  std::copy(kTableOptions.begin(), kTableOptions.end(), rows.begin());
+  std::copy(own.begin(), own.end(), rows.begin() + kTableOptions.size());
+  return rows;
+}
 
 /// A refusal: what to print and the exit code.
 struct Refusal {

@@ -11,22 +11,14 @@ namespace moesim {
 namespace {
 
 constexpr PositionalRow positionals[] = {{.name = "MEASURED.csv"}};
-constexpr OptionRow rows[] = {
-    {.name = "op",
-     .value = "OP",
-     .meaning = "what was timed: nccl custom_allreduce deepep_ll deepep_normal nvlink_a2a p2p"},
-    {.name = "gpu", .value = "NAME", .meaning = "only rows of this GPU"},
-    {.name = "provider", .value = "LIBRARY", .meaning = "only rows of this library"},
-    {.name = "lib-version", .value = "VERSION", .meaning = "only rows of this version of their library"},
-    {.name = "cluster", .value = "FILE", .meaning = "the hardware of all rows", .completion = Completion::file},
-    {.name = "profile",
-     .value = "FILE",
-     .meaning = "a collective profile over the shipped ones, as fit writes it",
-     .completion = Completion::file,
-     .repeated = true},
-    {.name = "json", .meaning = "print one object instead of the table"},
-    {.name = "csv", .value = "FILE", .meaning = "write every prediction to a file", .completion = Completion::file},
-};
+constexpr auto rows = with_table_options(std::array<OptionRow, 3>{
+    {{.name = "profile",
+      .value = "FILE",
+      .meaning = "a collective profile over the shipped ones, as fit writes it",
+      .completion = Completion::file,
+      .repeated = true},
+     {.name = "json", .meaning = "print one object instead of the table"},
+     {.name = "csv", .value = "FILE", .meaning = "write every prediction to a file", .completion = Completion::file}}});
 
 int run(const Arguments& arguments) {
   const auto options = comm_table_options(arguments);

@@ -92,7 +92,13 @@ int run_network(const Arguments& arguments, const NetworkScenario& scenario) {
   const fs::path folder =
       arguments.has("output") ? fs::path(arguments.value("output")) : fs::path("results") / scenario.stem;
   const std::string trace_file = arguments.value("trace");
-  if (arguments.has("trace-window")) return fail(exit_usage, "--trace-window belongs to mode serving");
+  Instant from;
+  std::optional<Instant> to;
+  if (arguments.has("trace-window")) {
+    if (trace_file.empty()) return fail(exit_usage, "--trace-window needs --trace FILE");
+    const std::string problem = read_window(arguments.value("trace-window"), from, to.emplace());
+    if (!problem.empty()) return fail(exit_usage, problem);
+  }
   OutputFolder results(folder);
   if (!results.problem().empty()) return fail(exit_missing, results.problem());
   const NetworkResult result = simulate_network(scenario, trace_file.empty() ? RecordRates::no : RecordRates::yes);
@@ -105,7 +111,8 @@ int run_network(const Arguments& arguments, const NetworkScenario& scenario) {
     return fail(exit_missing, problem);
   }
   if (!trace_file.empty()) {
-    const std::string problem = write_file_atomically(trace_file, chrome_trace(network_timeline(scenario, result)));
+    const std::string problem =
+        write_file_atomically(trace_file, chrome_trace(network_timeline(scenario, result, from, to)));
     if (!problem.empty()) return fail(exit_missing, problem);
   }
   fmt::print("{}", arguments.has("json") ? network_json(result) : network_text(result));
@@ -152,6 +159,7 @@ int run(const Arguments& arguments) {
   }
 
   const Scenario scenario = read_scenario_file(file, overrides, seed);
+  watch_interrupts();  // before there is a folder to take back
   OutputFolder folder(arguments.has("output") ? fs::path(arguments.value("output"))
                                               : fs::path("results") / scenario.stem);
   if (!folder.problem().empty()) return fail(exit_missing, folder.problem());
@@ -159,7 +167,6 @@ int run(const Arguments& arguments) {
   if (!trace_folder.problem().empty()) return fail(exit_missing, trace_folder.problem());
   const std::vector<Request> requests = generate_requests(scenario.workload, scenario.seed);
   const bool quiet = arguments.has("quiet");
-  watch_interrupts();
   observer.interrupted = interrupted;
   Simulation simulation;
   {

@@ -16,7 +16,8 @@ namespace {
 
 constexpr std::string_view kFormat = "moesim-collectives-1";
 constexpr std::array<std::string_view, 3> kScaleUpNames{"switched", "mesh", "pcie"};
-constexpr std::array<std::string_view, 25> kKeys{"format",
+constexpr std::array<std::string_view, 26> kKeys{"format",
+                                                 "notes",
                                                  "source",
                                                  "date",
                                                  "fit_range",
@@ -318,6 +319,9 @@ CollectiveProfile read_collective_profile(const std::filesystem::path& path, con
   profile.date = file.at("date").string();
   profile.provider = providers_of(file);
   profile.sources.push_back(fmt::format("{} ({})", file.at("source").string(), file.at("date").string()));
+  if (const auto notes = file.find("notes")) {
+    for (const JsonReader& note : notes->elements()) profile.notes.push_back(profile.name + ": " + note.string());
+  }
   const LineRates line{file.at("line_rate").bandwidth() * file.at("efficiency").number_in(0.01, 1),
                        file.at("network_line_rate").bandwidth() * file.at("network_efficiency").number_in(0.01, 1)};
   if (const auto ring = file.find("ring")) {
