@@ -51,6 +51,10 @@ struct CacheGain {
   double gain = 0, share = 1;
 };
 
+/// Multiplies the time of a section by regime: all ones, but in a perturbed profile (cost_perturbation.h).
+using RegimeFactors = std::array<double, kSizeRegimes>;
+inline constexpr RegimeFactors kUnperturbed{1, 1, 1};
+
 /// Efficiencies are relative to the dense matrix peak of `math` and to the memory bandwidth.
 struct GemmSection {
   DataType math = DataType::bf16;
@@ -62,6 +66,7 @@ struct GemmSection {
   double tiles_for_bandwidth = 1;  ///< cb: bandwidth grows until S / cb tiles are in flight
   Duration split;                  ///< tk: reduction of a split along k
   CacheGain cache;
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -75,6 +80,7 @@ struct MoeSection {
   Duration per_thousand_slots;     ///< tr: routing, for each 1000 (token, choice) pairs
   double tiles_for_bandwidth = 1;  ///< cb
   CacheGain cache;
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -85,6 +91,7 @@ struct GroupedSection {
   double compute = 0, memory = 0, norm = 1;
   double activation_memory = 0;
   int block = 64;  ///< rows to which an expert is padded; one of kMoeBlocks
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -97,6 +104,7 @@ struct DecodeAttentionSection {
   double compute = 0, memory = 0, norm = 1;
   double split_keys = 1;  ///< c: keys of a split along the context
   CacheGain cache;
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -108,6 +116,7 @@ struct PrefillAttentionSection {
   Duration per_unit;
   double compute = 0, memory = 0, norm = 1;
   double longest = 1;  ///< lw: weight of the longest unit
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -116,6 +125,7 @@ struct PassSection {
   Duration fixed;
   double memory = 0;
   CacheGain cache;
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -124,6 +134,7 @@ struct ScanSection {
   Duration fixed;
   Duration per_chunk;  ///< of a 128 x 128 state
   double memory = 0, norm = 1;
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
