@@ -1,11 +1,13 @@
 #include "metrics/uncertainty.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
-#include <boost/math/distributions/students_t.hpp>
 #include <cmath>
 
 #include "core/check.h"
 #include "core/math.h"
+#include "core/statistics.h"
 #include "metrics/run_result.h"
 
 namespace moesim {
@@ -27,7 +29,8 @@ Interval prediction_interval_90(std::span<const double> values) {
   std::vector<double> sorted(values.begin(), values.end());
   std::sort(sorted.begin(), sorted.end());
   const auto n = static_cast<double>(sorted.size());
-  Interval interval{.median = order_statistic(sorted, (n + 1) / 2)};
+  Interval interval;
+  interval.median = order_statistic(sorted, (n + 1) / 2);
   constexpr std::size_t fewest_ordered = 19;
   if (sorted.size() >= fewest_ordered) {
     interval.low = order_statistic(sorted, 0.05 * (n + 1));
@@ -41,7 +44,7 @@ Interval prediction_interval_90(std::span<const double> values) {
     mean += value / n;
   }
   for (const double value : sorted) squares += (value - mean) * (value - mean);
-  const double t = boost::math::quantile(boost::math::students_t(n - 1), 0.95);
+  const double t = student_t_95(static_cast<int>(sorted.size()) - 1);
   const double half = t * std::sqrt(squares / (n - 1) * (1 + 1 / n));
   interval.low = logs ? exponential(mean - half) : mean - half;
   interval.high = logs ? exponential(mean + half) : mean + half;
@@ -78,7 +81,8 @@ std::vector<std::pair<std::string, double>> headline_figures(const RunResult& re
 }
 
 Uncertainty uncertainty_of(std::span<const std::vector<std::pair<std::string, double>>> replications) {
-  Uncertainty uncertainty{.replications = static_cast<std::int64_t>(replications.size())};
+  Uncertainty uncertainty;
+  uncertainty.replications = static_cast<std::int64_t>(replications.size());
   if (replications.size() < 2) return uncertainty;
   for (const auto& [name, first] : replications.front()) {
     std::vector<double> values;
