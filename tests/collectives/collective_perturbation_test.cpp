@@ -6,13 +6,13 @@
 
 #include <cmath>
 
-
 namespace moesim {
 namespace {
 
 TEST(CommPerturbation, MovesItsOwnCurveAndRegime) {
   CollectiveProfile profile;
-  profile.fitted.push_back({.curve = CostCurve::all_gather, .p90_ape = 0.15});
+  profile.fitted.emplace_back().curve = CostCurve::all_gather;
+  profile.fitted.back().p90_ape = 0.15;
   EXPECT_NEAR(log_sd(profile, CostCurve::all_gather), std::log(1.15) / 1.645, 1e-12);
   EXPECT_EQ(log_sd(profile, CostCurve::all_reduce), kUnmeasuredCommLogSd);
   CommPerturbation one;
