@@ -242,6 +242,10 @@ FittedRange read_fit(const JsonReader& section) {
   range.most_ranks = static_cast<std::uint32_t>(ranks[1].integer_in(1, 1000000));
   range.smallest = sizes[0].number_in(0, 1e18);
   range.largest = sizes[1].number_in(0, 1e18);
+  if (const auto between = section.find("between_domains")) range.between_domains = between->boolean();
+  const auto left_out = section.find("left_out");
+  const auto points = left_out ? left_out->find("points") : std::nullopt;
+  if (points) range.p90_ape = points->at("p90_ape").number_in(0, 1e3);
   return range;
 }
 

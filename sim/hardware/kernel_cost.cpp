@@ -50,6 +50,10 @@ const auto& section_for(const Sections& sections, DataType weight, DataType acti
   return own;
 }
 
+double factor_of(const RegimeFactors& factors, KernelFamily family, double size) {
+  return factors[static_cast<std::size_t>(size_regime(family, size))];
+}
+
 /// 1 + gain / (1 + (w / (share L2))^6).
 double cache_speed(const CacheGain& cache, double working_set, double l2) {
   if (cache.gain == 0 || l2 <= 0) return 1;
@@ -192,7 +196,8 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
       best = std::min(best, p.norm(compute, memory) + (splits > 1 ? p.split : 0));
     }
   }
-  return Duration::from_seconds((shape.batch > 1 ? p.batched_fixed : p.fixed) + best);
+  return Duration::from_seconds(((shape.batch > 1 ? p.batched_fixed : p.fixed) + best) *
+                                factor_of(section.factor, KernelFamily::gemm, m));
 }
 
 Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeWork& work) const {
@@ -214,9 +219,9 @@ Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeW
   const double load = units / gpu_.multiprocessors;
   double memory = bytes * p.inverse_bandwidth / std::min(1.0, load * std::ceil(keys / section.split_keys));
   if (cache_ == CacheState::replayed) memory /= cache_speed(section.cache, bytes, real(gpu_.l2.value));
-  return Duration::from_seconds(section.fixed.seconds() + section.underfilled.seconds() * std::max(0.0, 1 - load) +
-                                section.per_unit.seconds() * std::max(1.0, load) +
-                                p.norm(memory, flops * p.inverse_rate));
+  const double time = section.fixed.seconds() + section.underfilled.seconds() * std::max(0.0, 1 - load) +
+                      section.per_unit.seconds() * std::max(1.0, load) + p.norm(memory, flops * p.inverse_rate);
+  return Duration::from_seconds(time * factor_of(section.factor, decode_family(shape), keys));
 }
 
 Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<const PrefillWork> work) const {
@@ -233,8 +238,10 @@ Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<co
   double units = 0, packed_units = 0;        // tiles of 128 rows
   double products = 0, packed_products = 0;  // query rows x keys
   double longest = 0, bytes = 0;
+  std::int64_t longest_chunk = 0;
   for (const PrefillWork& w : work) {
     if (w.new_tokens <= 0) continue;
+    longest_chunk = std::max(longest_chunk, w.new_tokens);
     const double mean = w.pairs / real(w.new_tokens);
     const double keys = round_up(mean + kKeyBlock, kKeyBlock);
     const double u = real(shape.query_heads * ceil_div(w.new_tokens, kQueryRows));
@@ -256,22 +263,24 @@ Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<co
   const auto time = [&](double tiles, double all) {
     return per_unit * std::max(1.0, tiles / gpu_.multiprocessors) + p.norm(memory, std::max(all, tail) * per_product);
   };
-  return Duration::from_seconds(section.fixed.seconds() +
-                                std::min(time(units, products), time(packed_units, packed_products)));
+  const double sum = section.fixed.seconds() + std::min(time(units, products), time(packed_units, packed_products));
+  return Duration::from_seconds(sum * factor_of(section.factor, prefill_family(shape), real(longest_chunk)));
 }
 
 Duration KernelCost::memory_pass(Bytes bytes) const {
   if (bytes.value <= 0) return {};
   const PassSection& s = profile_.memory_pass;
   const double b = real(bytes.value);
-  return Duration::from_seconds(s.fixed.seconds() + b / (s.memory * bandwidth(s.cache, b)));
+  return Duration::from_seconds((s.fixed.seconds() + b / (s.memory * bandwidth(s.cache, b))) *
+                                factor_of(s.factor, KernelFamily::memory_pass, b));
 }
 
 Duration KernelCost::quantize(std::int64_t m, std::int64_t k, DataType to) const {
   if (m <= 0 || k <= 0) return {};
   const double elements = real(m) * real(k);
   const auto pass = [&](const PassSection& s, double bytes) {
-    return s.fixed.seconds() + bytes / (s.memory * bandwidth(s.cache, bytes));
+    return (s.fixed.seconds() + bytes / (s.memory * bandwidth(s.cache, bytes))) *
+           factor_of(s.factor, KernelFamily::quantize, bytes);
   };
   double time = pass(profile_.quantize_convert, elements * (2 + bytes_per_element(to)));
   if (to == DataType::fp8 && profile_.quantize_scale) time += pass(*profile_.quantize_scale, elements * 2);
@@ -284,7 +293,8 @@ Duration KernelCost::linear_attention(const RecurrentShape& shape, const Recurre
   if (work.decode_sequences > 0) {
     const PassSection& s = profile_.recurrent_state;
     const double bytes = real(work.decode_sequences) * (2 * state + token);
-    time += s.fixed.seconds() + bytes / (s.memory * bandwidth(s.cache, bytes));
+    time += (s.fixed.seconds() + bytes / (s.memory * bandwidth(s.cache, bytes))) *
+            factor_of(s.factor, KernelFamily::linear_attention, real(work.decode_sequences));
   }
   if (work.prefill_tokens > 0) {
     const ScanSection& s = profile_.chunked_scan;
@@ -293,7 +303,8 @@ Duration KernelCost::linear_attention(const RecurrentShape& shape, const Recurre
     const double in_turn =
         std::max(std::ceil(real(work.longest_prefill) / kScanChunk), chunks * real(shape.heads) / gpu_.multiprocessors);
     const double chunk = s.per_chunk.seconds() * real(shape.key_dim * shape.value_dim) / kScanState;
-    time += s.fixed.seconds() + scan_norm_(chunk * in_turn, bytes / (s.memory * gpu_.memory_bandwidth.value));
+    time += (s.fixed.seconds() + scan_norm_(chunk * in_turn, bytes / (s.memory * gpu_.memory_bandwidth.value))) *
+            factor_of(s.factor, KernelFamily::linear_attention, real(work.prefill_tokens));
   }
   return Duration::from_seconds(time);
 }
@@ -322,6 +333,7 @@ MoeCost MoeCost::fused(const KernelCost& kernels, const MoeShape& shape) {
   }
   const double pass = 1 / (s.activation_memory * bandwidth);
   cost.fixed_ = s.fixed.seconds();
+  cost.factor_ = s.factor;
   cost.per_expert_ = s.per_expert.seconds();
   cost.per_token_ = 2 * hidden * pass + s.per_thousand_slots.seconds() * real(shape.top_k) / 1000;
   cost.per_local_token_ = 2 * hidden * pass;
@@ -360,6 +372,7 @@ MoeCost MoeCost::grouped(const KernelCost& kernels, const MoeShape& shape, Group
     cost.gemms_[g].row = (k * activation + kOutputBytes * n) / (s.memory * bandwidth);
   }
   cost.fixed_ = s.fixed.seconds();
+  cost.factor_ = s.factor;
   cost.per_row_ = (2 * matrices * inner + inner * activation) / (s.activation_memory * bandwidth);
   return cost;
 }
@@ -384,8 +397,9 @@ Duration MoeCost::operator()(const ExpertLoad& load) const {
     if (std::max(compute[0], memory[0]) + std::max(compute[1], memory[1]) >= best) continue;
     best = std::min(best, norm_(compute[0], memory[0]) + norm_(compute[1], memory[1]));
   }
-  return Duration::from_seconds(fixed_ + best + per_expert_ * active + per_token_ * real(load.tokens) +
-                                per_local_token_ * real(load.local_tokens) + per_row_ * rows);
+  const double time = fixed_ + best + per_expert_ * active + per_token_ * real(load.tokens) +
+                      per_local_token_ * real(load.local_tokens) + per_row_ * rows;
+  return Duration::from_seconds(time * factor_of(factor_, KernelFamily::fused_experts, expert_size(load)));
 }
 
 }  // namespace moesim

@@ -143,6 +143,7 @@ class MoeCost {
   // Of a replayed benchmark loop; the gain is zero inside a model.
   double expert_bytes_ = 0, cache_bytes_ = 1;
   CacheGain cache_{};
+  RegimeFactors factor_ = kUnperturbed;  // the regimes of fused and grouped experts are the same
 };
 
 /// The format whose rate a matrix product runs at: the activations' where the weights are narrower and the activations

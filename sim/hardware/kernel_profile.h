@@ -11,6 +11,7 @@
 
 #include "core/data_type.h"
 #include "core/units.h"
+#include "hardware/kernel_regime.h"
 
 namespace moesim {
 
@@ -25,6 +26,14 @@ struct FitResiduals {
   std::string split;
 };
 
+/// Errors of a section in one regime of its family, on shapes that no fit saw; `log_sd` is that of a normal
+/// distribution of ln(predicted / measured) with the same 90 % interval, (q95 - q5) / 3.29.
+struct RegimeErrors {
+  SizeRegime regime = SizeRegime::small;
+  std::int64_t rows = 0;
+  double mape = 0, median_ape = 0, p90_ape = 0, bias = 0, log_sd = 0;
+};
+
 /// Where the constants of one section come from.
 struct SectionOrigin {
   std::string source;        ///< tables and how they were fitted, or why these values are assumed
@@ -34,12 +43,17 @@ struct SectionOrigin {
   std::string fit_range;     ///< shapes covered; beyond it the form extrapolates
   std::string derived_from;  ///< what stands in for what is missing; empty when measured for this very case
   std::optional<FitResiduals> residuals;
+  std::vector<RegimeErrors> errors;  ///< by regime; those with rows only
 };
 
 /// Bandwidth while the working set w fits the L2 cache: W (1 + gain / (1 + (w / (share L2))^6)).
 struct CacheGain {
   double gain = 0, share = 1;
 };
+
+/// Multiplies the time of a section by regime: all ones, but in a perturbed profile (cost_perturbation.h).
+using RegimeFactors = std::array<double, kSizeRegimes>;
+inline constexpr RegimeFactors kUnperturbed{1, 1, 1};
 
 /// Efficiencies are relative to the dense matrix peak of `math` and to the memory bandwidth.
 struct GemmSection {
@@ -52,6 +66,7 @@ struct GemmSection {
   double tiles_for_bandwidth = 1;  ///< cb: bandwidth grows until S / cb tiles are in flight
   Duration split;                  ///< tk: reduction of a split along k
   CacheGain cache;
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -65,6 +80,7 @@ struct MoeSection {
   Duration per_thousand_slots;     ///< tr: routing, for each 1000 (token, choice) pairs
   double tiles_for_bandwidth = 1;  ///< cb
   CacheGain cache;
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -75,6 +91,7 @@ struct GroupedSection {
   double compute = 0, memory = 0, norm = 1;
   double activation_memory = 0;
   int block = 64;  ///< rows to which an expert is padded; one of kMoeBlocks
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -87,6 +104,7 @@ struct DecodeAttentionSection {
   double compute = 0, memory = 0, norm = 1;
   double split_keys = 1;  ///< c: keys of a split along the context
   CacheGain cache;
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -98,6 +116,7 @@ struct PrefillAttentionSection {
   Duration per_unit;
   double compute = 0, memory = 0, norm = 1;
   double longest = 1;  ///< lw: weight of the longest unit
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -106,6 +125,7 @@ struct PassSection {
   Duration fixed;
   double memory = 0;
   CacheGain cache;
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -114,6 +134,7 @@ struct ScanSection {
   Duration fixed;
   Duration per_chunk;  ///< of a 128 x 128 state
   double memory = 0, norm = 1;
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 

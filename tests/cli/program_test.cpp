@@ -92,6 +92,40 @@ TEST_F(Program, GivesTheSameBytesForTheSameSeed) {
   EXPECT_EQ(run("run s.json --json --quiet -o e --set /seed=2").out, other.out);
 }
 
+TEST_F(Program, ReplicationsGiveIntervalsThatHoldOnAnyNumberOfThreads) {
+  EXPECT_EQ(run("run s.json --quiet -o plain").exit_code, 0);
+  EXPECT_FALSE(nlohmann::json::parse(text("plain/result.json")).contains("uncertainty"));
+  EXPECT_EQ(run("run s.json --quiet --replications 6 -j 1 -o one").exit_code, 0);
+  EXPECT_EQ(run("run s.json --quiet --replications 6 -j 3 -o three").exit_code, 0);
+  EXPECT_EQ(text("one/result.json"), text("three/result.json"));
+  EXPECT_EQ(text("one/replications.jsonl"), text("three/replications.jsonl"));
+  const nlohmann::json result = nlohmann::json::parse(text("one/result.json"));
+  EXPECT_EQ(result["uncertainty"]["replications"], 6);
+  for (const char* key : {"output_throughput", "mean_ttft_ms", "mean_tpot_ms"}) {
+    const nlohmann::json& interval = result["uncertainty"]["figures"][key];
+    EXPECT_LT(interval["low"], interval["median"]) << key;
+    EXPECT_LT(interval["median"], interval["high"]) << key;
+    EXPECT_LT(interval["low"], result[key]) << key;
+    EXPECT_GT(interval["high"], result[key]) << key;
+  }
+}
+
+TEST_F(Program, ReplicationsGoOnAfterAKill) {
+  EXPECT_EQ(run("run s.json --quiet --replications 5 -o whole").exit_code, 0);
+  const std::string all = text("whole/replications.jsonl");
+  const std::size_t second = all.find('\n', all.find('\n') + 1) + 1;
+  fs::create_directories(folder_ / "torn");
+  // Two whole lines, a third cut off, and one of another scenario.
+  std::ofstream(folder_ / "torn/replications.jsonl")
+      << all.substr(0, second + 40) << "\n"
+      << R"({"key":"other","replication":4,"figures":{"duration":1}})" << "\n";
+  EXPECT_EQ(run("run s.json --quiet --replications 5 -o torn").exit_code, 0);
+  EXPECT_EQ(text("torn/replications.jsonl"), all);
+  EXPECT_EQ(text("torn/result.json"), text("whole/result.json"));
+  EXPECT_EQ(run("run s.json --replications 1").exit_code, 2);
+  EXPECT_EQ(run("run s.json --replications many").exit_code, 2);
+}
+
 TEST_F(Program, HelpsWithoutArguments) {
   const Outcome outcome = run("");
   EXPECT_EQ(outcome.exit_code, 0);
