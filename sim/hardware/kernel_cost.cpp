@@ -261,21 +261,26 @@ Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<co
 }
 
 Duration KernelCost::memory_pass(Bytes bytes) const {
-  if (bytes.value <= 0) return {};
-  const PassSection& s = profile_.memory_pass;
-  const double b = real(bytes.value);
-  return Duration::from_seconds(s.fixed.seconds() + b / (s.memory * bandwidth(s.cache, b)));
+  return bytes.value > 0 ? pass_time(profile_.memory_pass, real(bytes.value)) : Duration();
+}
+
+Duration KernelCost::pass_time(const PassSection& section, double bytes) const {
+  return Duration::from_seconds(section.fixed.seconds() + bytes / (section.memory * bandwidth(section.cache, bytes)));
 }
 
 Duration KernelCost::quantize(std::int64_t m, std::int64_t k, DataType to) const {
+  const Duration convert = quantize_convert(m, k, to);
+  return to == DataType::fp8 ? convert + quantize_scale(m, k) : convert;
+}
+
+Duration KernelCost::quantize_convert(std::int64_t m, std::int64_t k, DataType to) const {
   if (m <= 0 || k <= 0) return {};
-  const double elements = real(m) * real(k);
-  const auto pass = [&](const PassSection& s, double bytes) {
-    return s.fixed.seconds() + bytes / (s.memory * bandwidth(s.cache, bytes));
-  };
-  double time = pass(profile_.quantize_convert, elements * (2 + bytes_per_element(to)));
-  if (to == DataType::fp8 && profile_.quantize_scale) time += pass(*profile_.quantize_scale, elements * 2);
-  return Duration::from_seconds(time);
+  return pass_time(profile_.quantize_convert, real(m) * real(k) * (2 + bytes_per_element(to)));
+}
+
+Duration KernelCost::quantize_scale(std::int64_t m, std::int64_t k) const {
+  if (m <= 0 || k <= 0 || !profile_.quantize_scale) return {};
+  return pass_time(*profile_.quantize_scale, real(m) * real(k) * 2);
 }
 
 Duration KernelCost::linear_attention(const RecurrentShape& shape, const RecurrentWork& work) const {
@@ -386,6 +391,15 @@ Duration MoeCost::operator()(const ExpertLoad& load) const {
   }
   return Duration::from_seconds(fixed_ + best + per_expert_ * active + per_token_ * real(load.tokens) +
                                 per_local_token_ * real(load.local_tokens) + per_row_ * rows);
+}
+
+Duration MoeCost::product(const ExpertLoad& load, Product product) const {
+  if (load.rows <= 0) return {};
+  MOESIM_CHECK(first_block_ == last_block_, "the products of a fused op are not apart");
+  const Gemm& gemm = gemms_[product == Product::up ? 0 : 1];
+  const double compute = gemm.tile[first_block_] * real(load.padded_rows[first_block_]);
+  const double memory = real(load.active) * gemm.expert + real(load.rows) * gemm.row;
+  return Duration::from_seconds(fixed_ / 2 + norm_(compute, memory));
 }
 
 }  // namespace moesim
