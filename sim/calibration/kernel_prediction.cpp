@@ -84,7 +84,7 @@ const SectionOrigin* section_origin(const KernelProfile& profile, std::string_vi
   const std::string_view family = word(section, 0), type = word(section, 1), last = word(section, 3);
   const auto size = [&](const auto& one) { return std::to_string(one.head_dim) == last; };
   const auto any = [](const auto&) { return true; };
-  if (family == "gemm" || family == "mla_bmm") return of_type(profile.gemm, type);
+  if (family == "gemm") return of_type(profile.gemm, type);
   if (family == "moe") return of_type(profile.moe, type);
   if (family == "grouped_masked") return of_type(profile.grouped_masked, type);
   if (family == "grouped_contiguous") return of_type(profile.grouped_contiguous, type);

@@ -58,9 +58,6 @@ struct Formats {
 /// Of a column; `otherwise` where the table has no such column. Throws on a name that is none.
 Formats formats(const TableRow& row, std::string_view column, Formats otherwise);
 
-/// "m <= 64", "m 65 to 1024" or "m > 1024".
-std::string regime_of(std::string_view what, std::int64_t size, std::int64_t low, std::int64_t high);
-
 void read_gemm_row(const KernelRow& row, KernelRowSamples& out);
 void read_mla_bmm_row(const KernelRow& row, KernelRowSamples& out);
 void read_quantize_row(const KernelRow& row, KernelRowSamples& out);

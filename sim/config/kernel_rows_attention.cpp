@@ -63,7 +63,7 @@ Heads heads_of(const KernelRow& row, bool absorbed) {
     shape.kv_heads = absorbed ? 1 : shape.query_heads;
     shape.key_dim = absorbed ? kLatent + kRope : kNope + kRope;
     shape.value_dim = absorbed ? kLatent : kNope;
-    heads.section = decode ? fmt::format("mla_decode/{}", types_text)
+    heads.section = decode ? fmt::format("mla_decode/{}/{}", types_text, kLatent + kRope)
                            : fmt::format("mla_prefill/{}/{}", types_text, absorbed ? "absorbed" : "expanded");
     heads.name = fmt::format("heads {}", shape.query_heads);
     return heads;
@@ -124,7 +124,6 @@ void read_decode_row(const KernelRow& row, KernelRowSamples& out) {
   timed.decode = {batch, batch * (window > 0 ? std::min(window, length) : length)};
   KernelSample sample = attention_sample(row, std::move(heads), *time);
   sample.timed = std::move(timed);
-  sample.regime = regime_of("keys", length, 1023, 8191);
   out.samples.push_back(std::move(sample));
 }
 
@@ -141,7 +140,6 @@ void read_prefill_row(const KernelRow& row, KernelRowSamples& out) {
                        causal(n, f.count_or("prefix", 0, 0), f.count_or("window", 0, 0)));
   KernelSample sample = attention_sample(row, std::move(heads), *time);
   sample.timed = std::move(timed);
-  sample.regime = regime_of("tokens", n, 511, 4095);
   out.samples.push_back(std::move(sample));
 }
 
@@ -158,7 +156,6 @@ void read_mixed_row(const KernelRow& row, KernelRowSamples& out) {
   if (sequences > 0) timed.decode = {sequences, sequences * length};
   if (n > 0) timed.prefill.push_back(causal(n, cached, 0));
   KernelSample sample = attention_sample(row, std::move(heads), *time);
-  sample.regime = n == 0 ? "decode only" : sequences == 0 ? "prefill only" : "both";
   sample.timed = std::move(timed);
   out.samples.push_back(std::move(sample));
 }

@@ -32,7 +32,6 @@ KernelSample product(KernelOp op, const GemmShape& shape, bool quantizes, double
   sample.section = gemm_section(shape);
   sample.timed = TimedGemm{shape, quantizes};
   sample.shape = fmt::format("n {} k {}", shape.n, shape.k);
-  sample.regime = regime_of("m", shape.m, 64, 1024);
   sample.measured = seconds;
   return sample;
 }
@@ -43,7 +42,6 @@ KernelSample pass(std::string_view what, double bytes, double seconds) {
   sample.section = "memory_pass";
   sample.timed = TimedPass{Bytes::ceil(bytes)};
   sample.shape = what;
-  sample.regime = regime_of("kB", static_cast<std::int64_t>(bytes * 1e-3), 1000, 64000);
   sample.measured = seconds;
   return sample;
 }
@@ -96,12 +94,6 @@ Formats formats(const TableRow& row, std::string_view column, Formats otherwise)
                        near ? "; did you mean " + *near + "?" : std::string()));
 }
 
-std::string regime_of(std::string_view what, std::int64_t size, std::int64_t low, std::int64_t high) {
-  if (size <= low) return fmt::format("{} <= {}", what, low);
-  if (size <= high) return fmt::format("{} {} to {}", what, low + 1, high);
-  return fmt::format("{} > {}", what, high);
-}
-
 void read_gemm_row(const KernelRow& row, KernelRowSamples& out) {
   const TableRow& f = row.fields;
   // InferSim's table has no such column: DeepGEMM in fp8 [its README].
@@ -135,9 +127,8 @@ void read_mla_bmm_row(const KernelRow& row, KernelRowSamples& out) {
   const auto time = row.seconds("latency_us");
   if (!time) return out.skip(skip::no_time);
   KernelSample sample = product(KernelOp::mla_bmm, shape, times_quantisation(row.provider, types.activation), *time);
-  sample.section = fmt::format("mla_bmm/{}", name(types.weight));
+  sample.section = fmt::format("gemm/{}", name(types.weight));
   sample.shape = fmt::format("{} heads {}", op, shape.batch);
-  sample.regime = regime_of("tokens", shape.m, 64, 1024);
   out.samples.push_back(std::move(sample));
 }
 
@@ -164,7 +155,6 @@ void read_quantize_row(const KernelRow& row, KernelRowSamples& out) {
   sample.section = work.pass == TimedQuantize::Pass::scale ? "quantize_scale" : "quantize_convert";
   sample.timed = work;
   sample.shape = fmt::format("k {}", work.k);
-  sample.regime = regime_of("kB", work.m * work.k * 2 / 1000, 1000, 64000);
   sample.measured = *time;
   out.samples.push_back(std::move(sample));
 }
@@ -206,7 +196,6 @@ void read_linear_attention_row(const KernelRow& row, KernelRowSamples& out) {
   }
   sample.timed = work;
   sample.shape = fmt::format("k {}x{} v {}x{}", k_heads, k_dim, v_heads, v_dim);
-  sample.regime = decode ? regime_of("sequences", batch, 15, 127) : regime_of("tokens", tokens, 511, 8191);
   sample.measured = *time;
   out.samples.push_back(std::move(sample));
 }

@@ -87,7 +87,6 @@ void read_activated_row(const KernelRow& row, KernelRowSamples& out) {
   timed.load = even_load(tokens, std::max(active, tokens * model.top_k), active, 0);
   KernelSample sample = experts_sample(row, formats(f, "dtype", {}), timed, *time);
   sample.shape = model_shape(model.hidden, model.expert_width, model.top_k, model.experts);
-  sample.regime = regime_of("tokens", tokens, 127, 2047);
   out.samples.push_back(std::move(sample));
 }
 
@@ -119,7 +118,6 @@ void read_moe_row(const KernelRow& row, KernelRowSamples& out) {
   timed.load = row.routing.load(routing);
   KernelSample sample = experts_sample(row, types, timed, *time);
   sample.shape = model_shape(hidden, inter, routing.top_k, routing.experts);
-  sample.regime = regime_of("tokens", routing.tokens, 127, 2047);
   out.samples.push_back(std::move(sample));
 }
 
@@ -161,7 +159,6 @@ void read_wideep_row(const KernelRow& row, KernelRowSamples& out) {
   KernelSample sample = experts_sample(row, types, timed, *time);
   // One model has it all: the sizes of its expert groups stand for shapes.
   sample.shape = fmt::format("{} ep {}", model_shape(hidden, inter, routing.top_k, routing.experts), routing.ep);
-  sample.regime = regime_of("rows an expert", timed.load.rows / std::max<std::int64_t>(1, timed.load.active), 15, 127);
   out.samples.push_back(std::move(sample));
 }
 
@@ -189,7 +186,6 @@ void read_grouped_gemm_row(const KernelRow& row, KernelRowSamples& out) {
     timed.part = part;
     KernelSample sample = experts_sample(row, types, timed, *time);
     sample.shape = model_shape(hidden, inter, top_k, experts);
-    sample.regime = regime_of("rows an expert", each, 15, 127);
     out.samples.push_back(std::move(sample));
   }
   if (out.samples.empty()) out.skip(skip::no_time);
