@@ -23,7 +23,7 @@ Duration time(const KernelCost& kernels, const TimedExperts& timed) {
     return experts.product(timed.load,
                            *timed.part == TimedExperts::Part::up ? MoeCost::Product::up : MoeCost::Product::down);
   }
-  return std::max(experts(timed.load), Duration::from_seconds(timed.host));
+  return experts(timed.load) + Duration::from_seconds(timed.host);
 }
 
 Duration time(const KernelCost& kernels, const TimedAttention& timed) {

@@ -117,7 +117,13 @@ void read_mla_bmm_row(const KernelRow& row, KernelRowSamples& out) {
     f.fail(fmt::format("op: expected mla_gen_pre or mla_gen_post, got {}", echo(op)));
   }
   const bool before = op == "mla_gen_pre";
-  const Formats types = formats(f, "dtype", {});
+  Formats types = formats(f, "dtype", {});
+  if (row.provider == "trtllm" && types.weight == DataType::fp8) {
+    // Scales by block; on Blackwell the weights are widened when the model is loaded [TensorRT-LLM
+    // modeling_deepseekv3]: fp8 and bf16 rows of B200 agree within 1 %.
+    const bool widened = row.gpu != nullptr && row.gpu->architecture.starts_with("blackwell");
+    types.weight = types.activation = widened ? DataType::bf16 : DataType::fp8_block;
+  }
   const GemmShape shape{.m = f.count("tokens"),
                         .n = before ? kLatent : kNope,
                         .k = before ? kNope : kLatent,

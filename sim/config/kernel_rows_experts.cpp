@@ -16,8 +16,8 @@ constexpr double kTuned = 1.5;             // largest ratio to the best of all b
 constexpr std::int64_t kNarrowShard = 64;  // columns; thinner ones are left to the autotuner's luck
 /// InferSim draws the rows of each expert within 30 % of the stated mean.
 constexpr double kJitter = 0.3;
-/// The prefill rows of SGLang's collector ran eagerly: no time is below the host's work [shared/data/kernels README].
-constexpr double kEagerHost = 390e-6;
+/// The prefill rows of SGLang's collector ran eagerly, behind the host's work [shared/guide/kernel-cost, H100].
+constexpr double kEagerHost = 287e-6;
 
 ExpertLoad even_load(std::int64_t tokens, std::int64_t rows, std::int64_t active, double jitter) {
   ExpertLoad load{.tokens = tokens, .local_tokens = tokens, .rows = rows, .active = active, .padded_rows = {}};

@@ -6,8 +6,11 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <functional>
 #include <numeric>
+#include <queue>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "config/json_reader.h"
@@ -63,20 +66,29 @@ std::vector<std::int64_t> apportion(const std::vector<double>& shares, std::int6
   return counts;
 }
 
-/// Distinct tokens of the experts `mine`, where experts take the tokens of a circle in turn by falling count.
-double distinct_tokens(const std::vector<std::int64_t>& counts, const std::vector<bool>& mine, std::int64_t tokens) {
-  std::vector<std::size_t> order(counts.size());
-  std::iota(order.begin(), order.end(), 0U);
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return counts[a] > counts[b]; });
+/// The draw of these rows by expert (or slot).
+ExpertDraw ordered(std::vector<std::int64_t> counts) {
+  ExpertDraw draw{std::move(counts), {}};
+  draw.order.resize(draw.counts.size());
+  std::iota(draw.order.begin(), draw.order.end(), 0U);
+  std::sort(draw.order.begin(), draw.order.end(), [&](std::uint32_t a, std::uint32_t b) {
+    return draw.counts[a] != draw.counts[b] ? draw.counts[a] > draw.counts[b] : a < b;
+  });
+  return draw;
+}
+
+/// Distinct tokens of the experts on `rank`, where experts take the tokens of a circle in turn by falling rows.
+double distinct_tokens(const ExpertDraw& draw, const std::vector<std::uint32_t>& rank_of, std::uint32_t rank,
+                       std::int64_t tokens) {
   std::vector<std::pair<std::int64_t, std::int64_t>> spans;
   std::int64_t start = 0;
-  for (const std::size_t e : order) {
-    if (mine[e] && counts[e] > 0) {
-      const std::int64_t end = start + counts[e];
+  for (const std::uint32_t e : draw.order) {
+    const std::int64_t end = start + draw.counts[e];
+    if (rank_of[e] == rank && end > start) {
       spans.emplace_back(start, std::min(end, tokens));
       if (end > tokens) spans.emplace_back(0, end - tokens);
     }
-    start = (start + counts[e]) % tokens;
+    start = end % tokens;
   }
   std::sort(spans.begin(), spans.end());
   std::int64_t distinct = 0, reached = 0;
@@ -87,30 +99,32 @@ double distinct_tokens(const std::vector<std::int64_t>& counts, const std::vecto
   return real(distinct);
 }
 
-std::int64_t busiest(const std::vector<std::int64_t>& rows) {
-  return std::max_element(rows.begin(), rows.end()) - rows.begin();
-}
-
-/// Experts stand on the ranks in order.
-RankLoad contiguous_load(const std::vector<std::int64_t>& counts, const RoutingCase& routing, bool first_rank) {
-  const std::int64_t own = routing.experts / routing.ep;
+/// The load of the rank with most rows.
+RankLoad busiest_load(const ExpertDraw& draw, const std::vector<std::uint32_t>& rank_of, const RoutingCase& routing) {
   std::vector<std::int64_t> rows(static_cast<std::size_t>(routing.ep));
-  for (std::size_t e = 0; e < counts.size(); ++e) {
-    rows[std::min(rows.size() - 1, e / static_cast<std::size_t>(own))] += counts[e];
-  }
-  const std::int64_t rank = first_rank ? 0 : busiest(rows);
+  for (std::size_t e = 0; e < rank_of.size(); ++e) rows[rank_of[e]] += draw.counts[e];
+  const auto rank = static_cast<std::uint32_t>(std::max_element(rows.begin(), rows.end()) - rows.begin());
   RankLoad load;
-  std::vector<bool> mine(counts.size());
-  for (std::int64_t e = rank * own; e < (rank + 1) * own; ++e) {
-    mine[static_cast<std::size_t>(e)] = true;
-    load.add_slot(counts[static_cast<std::size_t>(e)]);
+  for (std::size_t e = 0; e < rank_of.size(); ++e) {
+    if (rank_of[e] == rank) load.add_slot(draw.counts[e]);
   }
-  load.local_tokens = distinct_tokens(counts, mine, routing.tokens);
+  load.local_tokens = distinct_tokens(draw, rank_of, rank, routing.tokens);
   return load;
 }
 
+/// Experts stand on the ranks in order.
+std::vector<std::uint32_t> in_order(const RoutingCase& routing) {
+  std::vector<std::uint32_t> rank_of(static_cast<std::size_t>(routing.experts));
+  const std::int64_t own = routing.experts / routing.ep;
+  for (std::int64_t e = 0; e < routing.experts; ++e) {
+    rank_of[static_cast<std::size_t>(e)] = static_cast<std::uint32_t>(e / own);
+  }
+  return rank_of;
+}
+
 /// Experts in redundant slots, packed so that ranks have like rows.
-RankLoad packed_load(const std::vector<std::int64_t>& counts, const RoutingCase& routing) {
+RankLoad packed_load(const ExpertDraw& experts, const RoutingCase& routing) {
+  const std::vector<std::int64_t>& counts = experts.counts;
   std::vector<std::int64_t> copies(counts.size(), 1);
   for (std::int64_t slot = routing.experts; slot < routing.slots; ++slot) {
     std::size_t hottest = 0;
@@ -119,34 +133,24 @@ RankLoad packed_load(const std::vector<std::int64_t>& counts, const RoutingCase&
     }
     ++copies[hottest];
   }
-  std::vector<std::pair<std::int64_t, std::size_t>> slots;  // rows, expert
+  std::vector<std::int64_t> rows;
   for (std::size_t e = 0; e < counts.size(); ++e) {
-    for (std::int64_t c = 0; c < copies[e]; ++c) slots.emplace_back((counts[e] + c) / copies[e], e);
+    for (std::int64_t c = 0; c < copies[e]; ++c) rows.push_back((counts[e] + c) / copies[e]);
   }
-  std::stable_sort(slots.begin(), slots.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
-  const auto ranks = static_cast<std::size_t>(routing.ep);
-  const std::size_t room = slots.size() / ranks;
-  std::vector<std::int64_t> rows(ranks);
-  std::vector<std::vector<std::size_t>> held(ranks);
-  for (std::size_t s = 0; s < slots.size(); ++s) {
-    std::size_t best = ranks;
-    for (std::size_t r = 0; r < ranks; ++r) {
-      if (held[r].size() < room && (best == ranks || rows[r] < rows[best])) best = r;
-    }
-    if (best == ranks) break;  // slots that the ranks do not divide
-    held[best].push_back(s);
-    rows[best] += slots[s].first;
+  const ExpertDraw slots = ordered(std::move(rows));
+  std::vector<std::uint32_t> rank_of(slots.counts.size());
+  // Ranks with room by their rows, the fewest on top.
+  using Place = std::tuple<std::int64_t, std::uint32_t, std::size_t>;  // rows, rank, slots held
+  std::priority_queue<Place, std::vector<Place>, std::greater<>> ranks;
+  for (std::uint32_t r = 0; r < routing.ep; ++r) ranks.emplace(0, r, 0);
+  const std::size_t room = slots.counts.size() / static_cast<std::size_t>(routing.ep);
+  for (const std::uint32_t slot : slots.order) {
+    const auto [held_rows, rank, held] = ranks.top();
+    ranks.pop();
+    rank_of[slot] = rank;
+    if (held + 1 < room) ranks.emplace(held_rows + slots.counts[slot], rank, held + 1);
   }
-  RankLoad load;
-  std::vector<std::int64_t> slot_rows;
-  std::vector<bool> mine(slots.size());
-  for (const auto& [n, expert] : slots) slot_rows.push_back(n);
-  for (const std::size_t s : held[static_cast<std::size_t>(busiest(rows))]) {
-    mine[s] = true;
-    load.add_slot(slots[s].first);
-  }
-  load.local_tokens = distinct_tokens(slot_rows, mine, routing.tokens);
-  return load;
+  return busiest_load(slots, rank_of, routing);
 }
 
 ExpertLoad mean_load(const std::vector<RankLoad>& loads, std::int64_t tokens) {
@@ -163,6 +167,24 @@ ExpertLoad mean_load(const std::vector<RankLoad>& loads, std::int64_t tokens) {
   for (std::size_t b = 0; b < kMoeBlocks.size(); ++b) {
     load.padded_rows[b] = mean([b](const RankLoad& l) { return l.padded[b]; });
   }
+  return load;
+}
+
+/// Rank 0 of a round-robin: experts [0, own), and the tokens that choose one of them.
+RankLoad balanced_load(const RoutingCase& routing) {
+  const std::int64_t experts = routing.experts, own = experts / routing.ep;
+  const std::int64_t stride = (experts + routing.top_k - 1) / routing.top_k;
+  const std::vector<std::int64_t> counts = balanced_counts(routing);
+  RankLoad load;
+  for (std::int64_t e = 0; e < own; ++e) load.add_slot(counts[static_cast<std::size_t>(e)]);
+  std::int64_t cycle = 0, rest = 0;
+  for (std::int64_t i = 0; i < experts; ++i) {
+    std::int64_t reached = 0;
+    for (std::int64_t j = 0; j < routing.top_k && reached == 0; ++j) reached = (i + j * stride) % experts < own;
+    cycle += reached;
+    if (i < routing.tokens % experts) rest += reached;
+  }
+  load.local_tokens = real(routing.tokens / experts * cycle + rest);
   return load;
 }
 
@@ -218,7 +240,7 @@ void RoutingExpectations::read(const std::filesystem::path& path) {
   }
 }
 
-const std::vector<RoutingExpectations::Counts>& RoutingExpectations::draws(const RoutingCase& routing) {
+const std::vector<ExpertDraw>& RoutingExpectations::draws(const RoutingCase& routing) {
   RoutingCase key = routing;
   key.ep = 1;
   key.slots = 0;
@@ -230,13 +252,13 @@ const std::vector<RoutingExpectations::Counts>& RoutingExpectations::draws(const
   // alpha = 1 is the limit; next to it the same numbers.
   const double exponent = std::abs(1 - *routing.alpha) < 1e-6 ? 1e-6 : 1 - *routing.alpha;
   const double from = power(low, exponent), to = power(high, exponent);
-  std::vector<Counts> all;
+  std::vector<ExpertDraw> all;
   std::vector<double> shares(static_cast<std::size_t>(routing.experts));
   const Stream seed(kSeed, "routing/expectation");
   for (int d = 0; d < kDraws; ++d) {
     Stream stream = seed.substream(static_cast<std::uint64_t>(d));
     for (double& share : shares) share = power((to - from) * stream.uniform() + from, 1 / exponent);
-    all.push_back(apportion(shares, total, routing.tokens));
+    all.push_back(ordered(apportion(shares, total, routing.tokens)));
   }
   return draws_.emplace(key, std::move(all)).first->second;
 }
@@ -246,26 +268,11 @@ const ExpertLoad& RoutingExpectations::load(const RoutingCase& routing) {
   if (known != loads_.end()) return known->second;
   std::vector<RankLoad> loads;
   if (!routing.alpha) {
-    RankLoad load = contiguous_load(balanced_counts(routing), routing, true);
-    // Rank 0 has experts [0, own): tokens that choose one of them.
-    const std::int64_t own = routing.experts / routing.ep,
-                       stride = (routing.experts + routing.top_k - 1) / routing.top_k;
-    const auto reached = [&](std::int64_t i) {
-      for (std::int64_t j = 0; j < routing.top_k; ++j) {
-        if ((i + j * stride) % routing.experts < own) return 1;
-      }
-      return 0;
-    };
-    std::int64_t cycle = 0, rest = 0;
-    for (std::int64_t i = 0; i < routing.experts; ++i) {
-      cycle += reached(i);
-      if (i < routing.tokens % routing.experts) rest += reached(i);
-    }
-    load.local_tokens = real(routing.tokens / routing.experts * cycle + rest);
-    loads.push_back(load);
+    loads.push_back(balanced_load(routing));
   } else {
-    for (const Counts& counts : draws(routing)) {
-      loads.push_back(routing.slots > 0 ? packed_load(counts, routing) : contiguous_load(counts, routing, false));
+    const std::vector<std::uint32_t> rank_of = in_order(routing);
+    for (const ExpertDraw& draw : draws(routing)) {
+      loads.push_back(routing.slots > 0 ? packed_load(draw, routing) : busiest_load(draw, rank_of, routing));
     }
   }
   return loads_.emplace(routing, mean_load(loads, routing.tokens)).first->second;

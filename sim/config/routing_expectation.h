@@ -23,6 +23,12 @@ struct RoutingCase {
   auto operator<=>(const RoutingCase&) const = default;
 };
 
+/// Rows by expert, and the experts by falling rows.
+struct ExpertDraw {
+  std::vector<std::int64_t> counts;
+  std::vector<std::uint32_t> order;
+};
+
 /// Expected loads of the busiest rank.
 ///   balanced  exact: choice j of token i is expert (i + j ceil(E / k)) mod E; rank 0
 ///   power law [aiconfigurator collector]: the share of each expert is drawn from p(x) ~ x^-alpha on [1, 0.8 T]
@@ -39,11 +45,10 @@ class RoutingExpectations {
   const ExpertLoad& load(const RoutingCase& routing);
 
  private:
-  using Counts = std::vector<std::int64_t>;  // rows by expert
-  const std::vector<Counts>& draws(const RoutingCase& routing);
+  const std::vector<ExpertDraw>& draws(const RoutingCase& routing);
 
   std::map<RoutingCase, ExpertLoad> loads_;
-  std::map<RoutingCase, std::vector<Counts>> draws_;  // by the case without its ranks and slots
+  std::map<RoutingCase, std::vector<ExpertDraw>> draws_;  // by the case without its ranks and slots
 };
 
 /// Sets how the rows are spread from a column `dist`: balanced, uniform, pl1.2, pl1.2_eplb. False: none of these.
