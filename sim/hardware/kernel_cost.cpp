@@ -192,7 +192,8 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
       best = std::min(best, p.norm(compute, memory) + (splits > 1 ? p.split : 0));
     }
   }
-  return Duration::from_seconds((shape.batch > 1 ? p.batched_fixed : p.fixed) + best);
+  const double time = (shape.batch > 1 ? p.batched_fixed : p.fixed) + best;
+  return Duration::from_seconds(time * section.residual(m, weights));
 }
 
 Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeWork& work) const {
@@ -214,9 +215,9 @@ Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeW
   const double load = units / gpu_.multiprocessors;
   double memory = bytes * p.inverse_bandwidth / std::min(1.0, load * std::ceil(keys / section.split_keys));
   if (cache_ == CacheState::replayed) memory /= cache_speed(section.cache, bytes, real(gpu_.l2.value));
-  return Duration::from_seconds(section.fixed.seconds() + section.underfilled.seconds() * std::max(0.0, 1 - load) +
-                                section.per_unit.seconds() * std::max(1.0, load) +
-                                p.norm(memory, flops * p.inverse_rate));
+  const double time = section.fixed.seconds() + section.underfilled.seconds() * std::max(0.0, 1 - load) +
+                      section.per_unit.seconds() * std::max(1.0, load) + p.norm(memory, flops * p.inverse_rate);
+  return Duration::from_seconds(time * section.residual(load, keys));
 }
 
 Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<const PrefillWork> work) const {
@@ -256,8 +257,9 @@ Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<co
   const auto time = [&](double tiles, double all) {
     return per_unit * std::max(1.0, tiles / gpu_.multiprocessors) + p.norm(memory, std::max(all, tail) * per_product);
   };
-  return Duration::from_seconds(section.fixed.seconds() +
-                                std::min(time(units, products), time(packed_units, packed_products)));
+  const double form = section.fixed.seconds() + std::min(time(units, products), time(packed_units, packed_products));
+  return Duration::from_seconds(
+      form * section.residual(packed_units / gpu_.multiprocessors, packed_products / (packed_units * kQueryRows)));
 }
 
 Duration KernelCost::memory_pass(Bytes bytes) const {
@@ -328,8 +330,9 @@ MoeCost MoeCost::fused(const KernelCost& kernels, const MoeShape& shape) {
   cost.per_row_ = (2 * hidden * activation + 4 * matrices * inner + inner * activation + 4 * hidden) * pass;
   cost.wave_ = gpu.multiprocessors;
   cost.tiles_for_full_bandwidth_ = gpu.multiprocessors / s.tiles_for_bandwidth;
+  cost.expert_bytes_ = (matrices + 1) * inner * hidden * weight;
+  cost.residual_ = s.residual;
   if (kernels.cache() == CacheState::replayed) {
-    cost.expert_bytes_ = (matrices + 1) * inner * hidden * weight;
     cost.cache_bytes_ = real(gpu.l2.value);
     cost.cache_ = s.cache;
   }
@@ -361,6 +364,8 @@ MoeCost MoeCost::grouped(const KernelCost& kernels, const MoeShape& shape, Group
   }
   cost.fixed_ = s.fixed.seconds();
   cost.per_row_ = (2 * matrices * inner + inner * activation) / (s.activation_memory * bandwidth);
+  cost.expert_bytes_ = (matrices + 1) * inner * hidden * weight;
+  cost.residual_ = s.residual;
   return cost;
 }
 
@@ -384,8 +389,9 @@ Duration MoeCost::operator()(const ExpertLoad& load) const {
     if (std::max(compute[0], memory[0]) + std::max(compute[1], memory[1]) >= best) continue;
     best = std::min(best, norm_(compute[0], memory[0]) + norm_(compute[1], memory[1]));
   }
-  return Duration::from_seconds(fixed_ + best + per_expert_ * active + per_token_ * real(load.tokens) +
-                                per_local_token_ * real(load.local_tokens) + per_row_ * rows);
+  const double time = fixed_ + best + per_expert_ * active + per_token_ * real(load.tokens) +
+                      per_local_token_ * real(load.local_tokens) + per_row_ * rows;
+  return Duration::from_seconds(time * residual_(rows / active, active * expert_bytes_));
 }
 
 }  // namespace moesim
