@@ -98,10 +98,23 @@ KernelResidual residual_of(const JsonReader& section) {
   return residual;
 }
 
+RegimeErrors read_errors(const JsonReader& reader) {
+  constexpr std::array<std::string_view, 7> known{"regime", "rows", "mape", "median_ape", "p90_ape", "bias", "log_sd"};
+  constexpr std::array<std::string_view, kSizeRegimes> regimes{"small", "medium", "large"};
+  reader.expect_only(known);
+  return {.regime = static_cast<SizeRegime>(reader.at("regime").choice(regimes)),
+          .rows = reader.at("rows").integer_in(1, INT64_MAX),
+          .mape = reader.at("mape").number_in(0, 1e3),
+          .median_ape = reader.at("median_ape").number_in(0, 1e3),
+          .p90_ape = reader.at("p90_ape").number_in(0, 1e3),
+          .bias = reader.at("bias").number_in(-10, 10),
+          .log_sd = reader.at("log_sd").number_in(0, 10)};
+}
+
 SectionOrigin read_origin(const JsonReader& section) {
   const JsonReader reader = section.at("origin");
-  constexpr std::array<std::string_view, 8> known{"source",       "provider", "licence",   "gpu",   "fit_range",
-                                                  "derived_from", "date",     "residuals"};
+  constexpr std::array<std::string_view, 9> known{"source",       "provider", "licence",   "gpu",   "fit_range",
+                                                  "derived_from", "date",     "residuals", "errors"};
   reader.expect_only(known);
   SectionOrigin origin{.source = reader.at("source").string(),
                        .provider = reader.at("provider").string(),
@@ -110,7 +123,8 @@ SectionOrigin read_origin(const JsonReader& section) {
                        .fit_range = text(reader, "fit_range"),
                        .derived_from = text(reader, "derived_from"),
                        .date = text(reader, "date"),
-                       .residuals = {}};
+                       .residuals = {},
+                       .errors = {}};
   if (const std::optional<JsonReader> residuals = reader.find("residuals")) {
     constexpr std::array<std::string_view, 6> fields{"median_ape",  "p90_ape",     "bias",
                                                      "rows_fitted", "rows_scored", "split"};
@@ -121,6 +135,9 @@ SectionOrigin read_origin(const JsonReader& section) {
                                     .rows_fitted = residuals->at("rows_fitted").integer_in(0, INT64_MAX),
                                     .rows_scored = residuals->at("rows_scored").integer_in(0, INT64_MAX),
                                     .split = residuals->at("split").string()};
+  }
+  if (const std::optional<JsonReader> errors = reader.find("errors")) {
+    for (const JsonReader& element : errors->elements()) origin.errors.push_back(read_errors(element));
   }
   return origin;
 }

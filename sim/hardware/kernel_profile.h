@@ -11,6 +11,7 @@
 
 #include "core/data_type.h"
 #include "core/units.h"
+#include "hardware/kernel_regime.h"
 #include "hardware/kernel_residual.h"
 
 namespace moesim {
@@ -26,6 +27,14 @@ struct FitResiduals {
   std::string split;
 };
 
+/// Errors of a section in one regime of its family, on shapes that no fit saw; `log_sd` is that of a normal
+/// distribution of ln(predicted / measured) with the same 90 % interval, (q95 - q5) / 3.29.
+struct RegimeErrors {
+  SizeRegime regime = SizeRegime::small;
+  std::int64_t rows = 0;
+  double mape = 0, median_ape = 0, p90_ape = 0, bias = 0, log_sd = 0;
+};
+
 /// Where the constants of one section come from.
 struct SectionOrigin {
   std::string source;        ///< tables and how they were fitted, or why these values are assumed
@@ -36,6 +45,7 @@ struct SectionOrigin {
   std::string derived_from;  ///< what stands in for what is missing; empty when measured for this very case
   std::string date;          ///< of the fit, where it differs from the profile's
   std::optional<FitResiduals> residuals;
+  std::vector<RegimeErrors> errors;  ///< by regime; those with rows only
 };
 
 /// Bandwidth while the working set w fits the L2 cache: W (1 + gain / (1 + (w / (share L2))^6)).
