@@ -1,6 +1,9 @@
 #include "calibration/kernel_fit.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <set>
@@ -9,19 +12,34 @@
 #include "calibration/least_squares.h"
 #include "calibration/spread_starts.h"
 #include "core/math.h"
+#include "core/statistics.h"
+#include "hardware/kernel_cost.h"
 
 namespace moesim {
 
 namespace {
 
 constexpr std::size_t kFolds = 5;
-constexpr std::size_t kOwnFolds = 10;   // shapes that have a fold each
-constexpr std::size_t kFewRows = 600;   // of the first fits
+constexpr std::size_t kOwnFolds = 10;  // shapes that have a fold each
+constexpr std::size_t kFewRows = 600;  // of the first fits
 constexpr int kMoreStarts = 6;
 constexpr std::size_t kAxisKnots = 8;
-constexpr double kShrinkage = 2;        // rows' worth of a residual of zero at every knot
+constexpr double kShrinkage = 2;          // rows' worth of a residual of zero at every knot
 constexpr double kLargestResidual = 0.7;  // log; within what config/read_profile accepts
 constexpr double kResidualGain = 0.97;
+
+/// Where the residual of the sample's section is asked.
+ResidualPlace residual_place(const KernelSample& sample, const GpuSpec& gpu) {
+  if (const auto* gemm = std::get_if<TimedGemm>(&sample.timed)) return residual_place(gemm->shape);
+  if (const auto* experts = std::get_if<TimedExperts>(&sample.timed)) {
+    return residual_place(experts->shape, experts->load);
+  }
+  if (const auto* attention = std::get_if<TimedAttention>(&sample.timed)) {
+    if (attention->prefill.empty()) return residual_place(attention->shape, attention->decode, gpu.multiprocessors);
+    return residual_place(attention->shape, attention->prefill, gpu.multiprocessors);
+  }
+  return {};
+}
 
 std::uint64_t fnv1a(std::string_view text) {
   std::uint64_t hash = 14695981039346656037ULL;
@@ -70,7 +88,8 @@ LeastSquaresEnd fitted(const GpuSpec& gpu, const KernelSection& section, std::sp
 void fit_constants(const GpuSpec& gpu, const KernelSection& section, std::span<const KernelSample* const> samples,
                    KernelProfile& profile) {
   KernelProfile tried = constants_only(profile, section);
-  const SampleList few = samples.size() > kFewRows ? thinned(samples, kFewRows) : SampleList(samples.begin(), samples.end());
+  const SampleList few =
+      samples.size() > kFewRows ? thinned(samples, kFewRows) : SampleList(samples.begin(), samples.end());
   std::vector<double> low, typical, high;
   for (const KernelConstant& c : section.constants) {
     low.push_back(logarithm(c.low));
@@ -103,8 +122,8 @@ std::vector<double> knots_of(const std::vector<double>& values) {
   const std::set<double> distinct(values.begin(), values.end());
   const double low = *distinct.begin(), high = *distinct.rbegin();
   const double octaves = high - low;
-  const std::size_t count = std::clamp<std::size_t>(static_cast<std::size_t>(octaves / 1.5) + 1, 1,
-                                                    std::min(kAxisKnots, distinct.size()));
+  const std::size_t count =
+      std::clamp<std::size_t>(static_cast<std::size_t>(octaves / 1.5) + 1, 1, std::min(kAxisKnots, distinct.size()));
   if (count == 1) return {(low + high) / 2};
   std::vector<double> knots;
   for (std::size_t i = 0; i < count; ++i) {
@@ -123,8 +142,7 @@ void fit_residual(const GpuSpec& gpu, const KernelSection& section, std::span<co
     const ResidualPlace place = residual_place(*samples[i], gpu);
     x.push_back(octave(place.x));
     y.push_back(octave(place.y));
-    left.push_back(
-        std::clamp(logarithm(samples[i]->measured / seconds[i]), -kLargestResidual, kLargestResidual));
+    left.push_back(std::clamp(logarithm(samples[i]->measured / seconds[i]), -kLargestResidual, kLargestResidual));
   }
   KernelResidual fit{.x = knots_of(x), .y = knots_of(y), .factor = {}};
   fit.factor.assign(fit.x.size() * fit.y.size(), 1);  // so that it is not empty
@@ -192,30 +210,23 @@ ErrorSummary errors_of(std::span<const ScoredKernel> scored) {
 }
 
 std::vector<RegimeErrors> errors_by_regime(std::span<const ScoredKernel> scored) {
-  std::vector<std::string> order{"all"};
-  std::map<std::string, std::vector<ScoredKernel>> regimes;
-  for (const ScoredKernel& s : scored) {
-    if (!regimes.contains(s.sample->regime)) order.push_back(s.sample->regime);
-    regimes[s.sample->regime].push_back(s);
-  }
-  regimes["all"].assign(scored.begin(), scored.end());
+  std::array<std::vector<ScoredKernel>, kSizeRegimes> regimes;
+  for (const ScoredKernel& s : scored) regimes[static_cast<std::size_t>(size_regime(*s.sample))].push_back(s);
   std::vector<RegimeErrors> list;
-  for (const std::string& regime : order) {
-    const std::vector<ScoredKernel>& part = regimes.at(regime);
-    if (part.empty()) continue;
-    const ErrorSummary e = errors_of(part);
-    std::vector<double> logs;
-    for (const ScoredKernel& s : part) logs.push_back(std::abs(logarithm(s.predicted / s.sample->measured)));
-    const auto p90 = logs.begin() + static_cast<std::ptrdiff_t>((logs.size() - 1) * 9 / 10);
-    std::nth_element(logs.begin(), p90, logs.end());
-    constexpr double normal_p90 = 1.6449;  // of |z|
-    list.push_back({.regime = regime,
+  for (std::size_t r = 0; r < kSizeRegimes; ++r) {
+    if (regimes[r].empty()) continue;
+    const ErrorSummary e = errors_of(regimes[r]);
+    Distribution<double> logs;
+    for (const ScoredKernel& s : regimes[r]) logs.add(logarithm(s.predicted / s.sample->measured));
+    logs.sort();
+    constexpr double normal_width = 3.2897;  // of 90 % around the middle
+    list.push_back({.regime = static_cast<SizeRegime>(r),
                     .rows = e.scored,
                     .mape = e.mape,
                     .median_ape = e.median_ape,
                     .p90_ape = e.p90_ape,
                     .bias = e.bias,
-                    .log_sd = *p90 / normal_p90});
+                    .log_sd = (logs.quantile(0.95) - logs.quantile(0.05)) / normal_width});
   }
   return list;
 }
@@ -240,8 +251,8 @@ KernelFit fit_and_validate(const GpuSpec& gpu, KernelOp op, const std::string& k
     if (section.takes(*sample)) fit.samples.push_back(sample);
   }
   if (fit.samples.size() < section.constants.size()) {
-    fit.problem = std::to_string(fit.samples.size()) + " rows for " + std::to_string(section.constants.size()) +
-                  " constants";
+    fit.problem =
+        std::to_string(fit.samples.size()) + " rows for " + std::to_string(section.constants.size()) + " constants";
     return fit;
   }
   fit.before = score(fit.samples, gpu, tried);
@@ -275,7 +286,16 @@ KernelFit fit_and_validate(const GpuSpec& gpu, KernelOp op, const std::string& k
   profile = std::move(tried);
   fit.after = score(fit.samples, gpu, profile);
   section.origin(profile).errors = errors_by_regime(fit.held_out());
-  section.origin(profile).residuals.reset();
+  const ErrorSummary all = errors_of(fit.held_out());
+  section.origin(profile).residuals = FitResiduals{
+      .median_ape = all.median_ape,
+      .p90_ape = all.p90_ape,
+      .bias = all.bias,
+      .rows_fitted = static_cast<std::int64_t>(fit.samples.size()),
+      .rows_scored = all.scored,
+      .split = fit.law.empty() ? "scored on the rows of the fit: all are of one shape"
+                               : fmt::format("every row scored by a fit without its shape ({} shapes, {} folds)",
+                                             fit.shapes, count)};
   if (progress) progress(static_cast<std::int64_t>(count + 1), static_cast<std::int64_t>(count + 1));
   return fit;
 }

@@ -36,15 +36,15 @@ struct ScoredKernel {
   double predicted = 0;  ///< seconds
 };
 ErrorSummary errors_of(std::span<const ScoredKernel> scored);
-/// All, then regime by regime in the order of their first rows.
+/// Of the regimes that have rows.
 std::vector<RegimeErrors> errors_by_regime(std::span<const ScoredKernel> scored);
 
 /// A fitted section with all that is known of how good it is.
 struct KernelFit {
   std::optional<KernelSection> section;
-  SampleList samples;                       ///< that it took
+  SampleList samples;  ///< that it took
   std::size_t shapes = 0;
-  std::vector<ScoredKernel> before, after;  ///< with the profile given, and with that fitted to the same samples
+  std::vector<ScoredKernel> before, after;   ///< with the profile given, and with that fitted to the same samples
   std::vector<ScoredKernel> law, corrected;  ///< every sample by a fit without its fold, without and with residuals
   Residuals residuals = Residuals::none;
   std::string problem;  ///< why nothing was fitted; empty otherwise

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "hardware/gpu_spec.h"
+#include "hardware/kernel_regime.h"
 #include "hardware/operator_shape.h"
 
 namespace moesim {
@@ -44,9 +45,7 @@ struct TimedExperts {
   MoeShape shape;
   ExpertLoad load;
   std::optional<GroupedLayout> layout;  ///< absent: fused
-  /// Of the two products of an expert, which the time contains; both where absent.
-  enum class Part { up, down };
-  std::optional<Part> part;
+  std::optional<ExpertProduct> part;    ///< of the two products of an expert, which the time contains; absent: both
 };
 /// Equal sequences: `decode` of `sequences` with `keys` each, `prefill` chunks, or both in one call.
 struct TimedAttention {
@@ -55,8 +54,7 @@ struct TimedAttention {
   std::vector<PrefillWork> prefill;
 };
 struct TimedQuantize {
-  enum class Pass { scale, convert };
-  Pass pass = Pass::convert;
+  QuantizeKernel pass = QuantizeKernel::convert;
   std::int64_t m = 0, k = 0;
   DataType to = DataType::fp8;
 };
@@ -83,10 +81,12 @@ struct KernelSample {
   /// What cross-validation leaves out at once: the (n, k) of a product, the (hidden, inter, top-k, experts) of a model,
   /// a layout of heads. Equal for all sizes, repeats and splits of one shape.
   std::string shape;
-  /// How the kernel is bound at this size, for errors by regime: "m <= 64", "tokens 128 to 2047", "keys < 1024" ...
-  std::string regime;
   double measured = 0;  ///< seconds
 };
+
+/// Family and regime of size of what was timed (hardware/kernel_regime.h).
+KernelFamily family_of(const KernelSample& sample);
+SizeRegime size_regime(const KernelSample& sample);
 
 /// The samples of tables, and what could not be used.
 struct KernelSamples {

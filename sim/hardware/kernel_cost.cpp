@@ -105,6 +105,34 @@ KernelCost::AttentionTable KernelCost::prepare(const std::vector<Section>& secti
   return table;
 }
 
+ResidualPlace residual_place(const GemmShape& shape) {
+  return {real(shape.m), real(shape.n) * real(shape.k) * bytes_per_element(shape.weight) * real(shape.batch)};
+}
+
+ResidualPlace residual_place(const AttentionShape& shape, const DecodeWork& work, int multiprocessors) {
+  const std::int64_t heads = shape.latent ? ceil_div(shape.query_heads, kLatentHeads) : shape.kv_heads;
+  return {real(work.sequences * heads) / multiprocessors,
+          std::max(1.0, real(work.visible_keys) / real(work.sequences))};
+}
+
+ResidualPlace residual_place(const AttentionShape& shape, std::span<const PrefillWork> work, int multiprocessors) {
+  const std::int64_t kv_heads = shape.latent ? 1 : shape.kv_heads;
+  double units = 0, products = 0;
+  for (const PrefillWork& w : work) {
+    if (w.new_tokens <= 0) continue;
+    const double packed = real(kv_heads * ceil_div(w.new_tokens * shape.query_heads, kv_heads * kQueryRows));
+    units += packed;
+    products += packed * round_up(w.pairs / real(w.new_tokens) + kKeyBlock, kKeyBlock);
+  }
+  return {units / multiprocessors, products / units};
+}
+
+ResidualPlace residual_place(const MoeShape& shape, const ExpertLoad& load) {
+  const double matrices = shape.gated ? 3 : 2;
+  const double expert = matrices * real(shape.intermediate) * real(shape.hidden) * bytes_per_element(shape.weight);
+  return {real(load.rows) / real(load.active), real(load.active) * expert};
+}
+
 const KernelCost::PreparedAttention& KernelCost::choose(const AttentionTable& table, const AttentionShape& shape) {
   const auto& candidates = table[narrow(shape.kv_cache)][narrow(shape.math)];
   const PreparedAttention* best = &candidates.front();
@@ -270,14 +298,18 @@ Duration KernelCost::memory_pass(Bytes bytes) const {
 }
 
 Duration KernelCost::quantize(std::int64_t m, std::int64_t k, DataType to) const {
+  Duration time = quantize(QuantizeKernel::convert, m, k, to);
+  if (to == DataType::fp8) time += quantize(QuantizeKernel::scale, m, k, to);
+  return time;
+}
+
+Duration KernelCost::quantize(QuantizeKernel pass, std::int64_t m, std::int64_t k, DataType to) const {
   if (m <= 0 || k <= 0) return {};
-  const double elements = real(m) * real(k);
-  const auto pass = [&](const PassSection& s, double bytes) {
-    return s.fixed.seconds() + bytes / (s.memory * bandwidth(s.cache, bytes));
-  };
-  double time = pass(profile_.quantize_convert, elements * (2 + bytes_per_element(to)));
-  if (to == DataType::fp8 && profile_.quantize_scale) time += pass(*profile_.quantize_scale, elements * 2);
-  return Duration::from_seconds(time);
+  const bool scale = pass == QuantizeKernel::scale;
+  if (scale && !profile_.quantize_scale) return {};
+  const PassSection& s = scale ? *profile_.quantize_scale : profile_.quantize_convert;
+  const double bytes = real(m) * real(k) * (scale ? 2 : 2 + bytes_per_element(to));
+  return Duration::from_seconds(s.fixed.seconds() + bytes / (s.memory * bandwidth(s.cache, bytes)));
 }
 
 Duration KernelCost::linear_attention(const RecurrentShape& shape, const RecurrentWork& work) const {
@@ -366,6 +398,16 @@ MoeCost MoeCost::grouped(const KernelCost& kernels, const MoeShape& shape, Group
   cost.per_row_ = (2 * matrices * inner + inner * activation) / (s.activation_memory * bandwidth);
   cost.expert_bytes_ = (matrices + 1) * inner * hidden * weight;
   cost.residual_ = s.residual;
+  return cost;
+}
+
+MoeCost MoeCost::grouped(const KernelCost& kernels, const MoeShape& shape, GroupedLayout layout,
+                         ExpertProduct product) {
+  MoeCost cost = grouped(kernels, shape, layout);
+  Gemm& other = cost.gemms_[product == ExpertProduct::up ? 1 : 0];
+  other.tile.fill(0);
+  other.expert = other.row = 0;
+  cost.per_row_ = 0;
   return cost;
 }
 

@@ -57,6 +57,8 @@ class KernelCost {
   /// Dynamic quantisation of an m x k bf16 activation: conversion, and before it the reduction of a tensor-wide scale
   /// where the provider has one (fp8 only).
   Duration quantize(std::int64_t m, std::int64_t k, DataType to) const;
+  /// One of its kernels alone; no time where the provider has no such pass.
+  Duration quantize(QuantizeKernel pass, std::int64_t m, std::int64_t k, DataType to) const;
 
   /// Decode: fixed + (2 states + activations) / (em W). Prefill: fixed + pn(per_chunk x chunks one after the other,
   /// bytes / (em W)), chunks of 64 tokens, heads spread over the multiprocessors. Both add.
@@ -108,6 +110,15 @@ class KernelCost {
   PNorm scan_norm_;
 };
 
+/// Where the residual of a section is asked: two positive numbers.
+struct ResidualPlace {
+  double x = 1, y = 1;
+};
+ResidualPlace residual_place(const GemmShape& shape);
+ResidualPlace residual_place(const AttentionShape& shape, const DecodeWork& work, int multiprocessors);
+ResidualPlace residual_place(const AttentionShape& shape, std::span<const PrefillWork> work, int multiprocessors);
+ResidualPlace residual_place(const MoeShape& shape, const ExpertLoad& load);
+
 /// Time of the routed experts of one layer on one rank. Prepared once a shape, since it is asked for every rank, layer
 /// and step: one call takes about 50 ns.
 class MoeCost {
@@ -124,6 +135,8 @@ class MoeCost {
   ///     fixed + sum over the GEMMs of pn(2 rows N K / (P ec), (A N K wb + R (K ab + 2N)) / (em W)) + activation.
   /// Residual as of the fused op.
   static MoeCost grouped(const KernelCost& kernels, const MoeShape& shape, GroupedLayout layout);
+  /// One of its GEMMs alone, as benchmarks time it: without the activation and the other's time, with all of `fixed`.
+  static MoeCost grouped(const KernelCost& kernels, const MoeShape& shape, GroupedLayout layout, ExpertProduct product);
 
   /// No rows take no time.
   Duration operator()(const ExpertLoad& load) const;
