@@ -105,6 +105,34 @@ KernelCost::AttentionTable KernelCost::prepare(const std::vector<Section>& secti
   return table;
 }
 
+ResidualPlace residual_place(const GemmShape& shape) {
+  return {real(shape.m), real(shape.n) * real(shape.k) * bytes_per_element(shape.weight) * real(shape.batch)};
+}
+
+ResidualPlace residual_place(const AttentionShape& shape, const DecodeWork& work, int multiprocessors) {
+  const std::int64_t heads = shape.latent ? ceil_div(shape.query_heads, kLatentHeads) : shape.kv_heads;
+  return {real(work.sequences * heads) / multiprocessors,
+          std::max(1.0, real(work.visible_keys) / real(work.sequences))};
+}
+
+ResidualPlace residual_place(const AttentionShape& shape, std::span<const PrefillWork> work, int multiprocessors) {
+  const std::int64_t kv_heads = shape.latent ? 1 : shape.kv_heads;
+  double units = 0, products = 0;
+  for (const PrefillWork& w : work) {
+    if (w.new_tokens <= 0) continue;
+    const double packed = real(kv_heads * ceil_div(w.new_tokens * shape.query_heads, kv_heads * kQueryRows));
+    units += packed;
+    products += packed * round_up(w.pairs / real(w.new_tokens) + kKeyBlock, kKeyBlock);
+  }
+  return {units / multiprocessors, products / units};
+}
+
+ResidualPlace residual_place(const MoeShape& shape, const ExpertLoad& load) {
+  const double matrices = shape.gated ? 3 : 2;
+  const double expert = matrices * real(shape.intermediate) * real(shape.hidden) * bytes_per_element(shape.weight);
+  return {real(load.rows) / real(load.active), real(load.active) * expert};
+}
+
 const KernelCost::PreparedAttention& KernelCost::choose(const AttentionTable& table, const AttentionShape& shape) {
   const auto& candidates = table[narrow(shape.kv_cache)][narrow(shape.math)];
   const PreparedAttention* best = &candidates.front();
@@ -192,7 +220,8 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
       best = std::min(best, p.norm(compute, memory) + (splits > 1 ? p.split : 0));
     }
   }
-  return Duration::from_seconds((shape.batch > 1 ? p.batched_fixed : p.fixed) + best);
+  const double time = (shape.batch > 1 ? p.batched_fixed : p.fixed) + best;
+  return Duration::from_seconds(time * section.residual(m, weights));
 }
 
 Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeWork& work) const {
@@ -214,9 +243,9 @@ Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeW
   const double load = units / gpu_.multiprocessors;
   double memory = bytes * p.inverse_bandwidth / std::min(1.0, load * std::ceil(keys / section.split_keys));
   if (cache_ == CacheState::replayed) memory /= cache_speed(section.cache, bytes, real(gpu_.l2.value));
-  return Duration::from_seconds(section.fixed.seconds() + section.underfilled.seconds() * std::max(0.0, 1 - load) +
-                                section.per_unit.seconds() * std::max(1.0, load) +
-                                p.norm(memory, flops * p.inverse_rate));
+  const double time = section.fixed.seconds() + section.underfilled.seconds() * std::max(0.0, 1 - load) +
+                      section.per_unit.seconds() * std::max(1.0, load) + p.norm(memory, flops * p.inverse_rate);
+  return Duration::from_seconds(time * section.residual(load, keys));
 }
 
 Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<const PrefillWork> work) const {
@@ -256,8 +285,9 @@ Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<co
   const auto time = [&](double tiles, double all) {
     return per_unit * std::max(1.0, tiles / gpu_.multiprocessors) + p.norm(memory, std::max(all, tail) * per_product);
   };
-  return Duration::from_seconds(section.fixed.seconds() +
-                                std::min(time(units, products), time(packed_units, packed_products)));
+  const double form = section.fixed.seconds() + std::min(time(units, products), time(packed_units, packed_products));
+  return Duration::from_seconds(
+      form * section.residual(packed_units / gpu_.multiprocessors, packed_products / (packed_units * kQueryRows)));
 }
 
 Duration KernelCost::memory_pass(Bytes bytes) const {
@@ -269,18 +299,18 @@ Duration KernelCost::pass_time(const PassSection& section, double bytes) const {
 }
 
 Duration KernelCost::quantize(std::int64_t m, std::int64_t k, DataType to) const {
-  const Duration convert = quantize_convert(m, k, to);
-  return to == DataType::fp8 ? convert + quantize_scale(m, k) : convert;
+  Duration time = quantize(QuantizeKernel::convert, m, k, to);
+  if (to == DataType::fp8) time += quantize(QuantizeKernel::scale, m, k, to);
+  return time;
 }
 
-Duration KernelCost::quantize_convert(std::int64_t m, std::int64_t k, DataType to) const {
+Duration KernelCost::quantize(QuantizeKernel pass, std::int64_t m, std::int64_t k, DataType to) const {
   if (m <= 0 || k <= 0) return {};
-  return pass_time(profile_.quantize_convert, real(m) * real(k) * (2 + bytes_per_element(to)));
-}
-
-Duration KernelCost::quantize_scale(std::int64_t m, std::int64_t k) const {
-  if (m <= 0 || k <= 0 || !profile_.quantize_scale) return {};
-  return pass_time(*profile_.quantize_scale, real(m) * real(k) * 2);
+  const bool scale = pass == QuantizeKernel::scale;
+  if (scale && !profile_.quantize_scale) return {};
+  const PassSection& s = scale ? *profile_.quantize_scale : profile_.quantize_convert;
+  const double bytes = real(m) * real(k) * (scale ? 2 : 2 + bytes_per_element(to));
+  return pass_time(s, bytes);
 }
 
 Duration KernelCost::linear_attention(const RecurrentShape& shape, const RecurrentWork& work) const {
@@ -333,8 +363,9 @@ MoeCost MoeCost::fused(const KernelCost& kernels, const MoeShape& shape) {
   cost.per_row_ = (2 * hidden * activation + 4 * matrices * inner + inner * activation + 4 * hidden) * pass;
   cost.wave_ = gpu.multiprocessors;
   cost.tiles_for_full_bandwidth_ = gpu.multiprocessors / s.tiles_for_bandwidth;
+  cost.expert_bytes_ = (matrices + 1) * inner * hidden * weight;
+  cost.residual_ = s.residual;
   if (kernels.cache() == CacheState::replayed) {
-    cost.expert_bytes_ = (matrices + 1) * inner * hidden * weight;
     cost.cache_bytes_ = real(gpu.l2.value);
     cost.cache_ = s.cache;
   }
@@ -366,6 +397,18 @@ MoeCost MoeCost::grouped(const KernelCost& kernels, const MoeShape& shape, Group
   }
   cost.fixed_ = s.fixed.seconds();
   cost.per_row_ = (2 * matrices * inner + inner * activation) / (s.activation_memory * bandwidth);
+  cost.expert_bytes_ = (matrices + 1) * inner * hidden * weight;
+  cost.residual_ = s.residual;
+  return cost;
+}
+
+MoeCost MoeCost::grouped(const KernelCost& kernels, const MoeShape& shape, GroupedLayout layout,
+                         ExpertProduct product) {
+  MoeCost cost = grouped(kernels, shape, layout);
+  Gemm& other = cost.gemms_[product == ExpertProduct::up ? 1 : 0];
+  other.tile.fill(0);
+  other.expert = other.row = 0;
+  cost.per_row_ = 0;
   return cost;
 }
 
@@ -389,17 +432,9 @@ Duration MoeCost::operator()(const ExpertLoad& load) const {
     if (std::max(compute[0], memory[0]) + std::max(compute[1], memory[1]) >= best) continue;
     best = std::min(best, norm_(compute[0], memory[0]) + norm_(compute[1], memory[1]));
   }
-  return Duration::from_seconds(fixed_ + best + per_expert_ * active + per_token_ * real(load.tokens) +
-                                per_local_token_ * real(load.local_tokens) + per_row_ * rows);
-}
-
-Duration MoeCost::product(const ExpertLoad& load, Product product) const {
-  if (load.rows <= 0) return {};
-  MOESIM_CHECK(first_block_ == last_block_, "the products of a fused op are not apart");
-  const Gemm& gemm = gemms_[product == Product::up ? 0 : 1];
-  const double compute = gemm.tile[first_block_] * real(load.padded_rows[first_block_]);
-  const double memory = real(load.active) * gemm.expert + real(load.rows) * gemm.row;
-  return Duration::from_seconds(fixed_ / 2 + norm_(compute, memory));
+  const double time = fixed_ + best + per_expert_ * active + per_token_ * real(load.tokens) +
+                      per_local_token_ * real(load.local_tokens) + per_row_ * rows;
+  return Duration::from_seconds(time * residual_(rows / active, active * expert_bytes_));
 }
 
 }  // namespace moesim

@@ -90,9 +90,9 @@ Summary summarize(const KernelPredictions& predictions) {
   return summary;
 }
 
-std::string joined(const std::set<std::string>& words) {
+std::string joined(const std::set<std::string>& words, std::string_view between) {
   std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : "; ") + word;
+  for (const std::string& word : words) text += (text.empty() ? std::string() : std::string(between)) + word;
   return text;
 }
 
@@ -154,7 +154,7 @@ std::string predictions_table(const KernelPredictions& predictions) {
       for (const auto& [key, pairs] : group.errors.regimes) {
         text += fmt::format("  {:<{}} {}\n", regime_name(key.first, key.second), width - 2, columns(pairs));
       }
-      if (!group.stand_ins.empty()) text += fmt::format("  extrapolated: {}\n", joined(group.stand_ins));
+      if (!group.stand_ins.empty()) text += fmt::format("  extrapolated: {}\n", joined(group.stand_ins, "; "));
     }
     text += "\n(errors: |predicted/measured - 1|; bias: median of ln(predicted/measured))\n";
     for (const KernelProfileUse& use : predictions.profiles) {
@@ -186,12 +186,12 @@ std::string predictions_json(const KernelPredictions& predictions) {
         {"gpu", group.gpu}, {"provider", group.provider}, {"family", group.family}, {"dtype", group.dtype}};
     add_errors(row, group.errors.all);
     row["regimes"] = regimes_json(group.errors);
-    row["profile"] = joined(group.profiles);
+    row["profile"] = joined(group.profiles, ", ");
     row["extrapolated"] = !group.stand_ins.empty();
-    if (!group.stand_ins.empty()) row["stands_in"] = joined(group.stand_ins);
+    if (!group.stand_ins.empty()) row["stands_in"] = joined(group.stand_ins, "; ");
     json["groups"].push_back(std::move(row));
   }
-  json["profile"] = joined(summary.profiles);
+  json["profile"] = joined(summary.profiles, ", ");
   json["extrapolated"] = summary.extrapolated;
   json["tool_version"] = MOESIM_VERSION;
   return json.dump(2) + '\n';

@@ -63,8 +63,7 @@ const Timed& timed(const KernelSamples& samples, std::size_t i = 0) {
 }
 
 const std::string kGemm = "gemm_h100_sxm_trtllm-1.3.csv", kGemmHeader = "dtype,kernel,m,n,k,latency_us\n";
-const std::string kMoeHeader =
-    "dtype,kernel,tokens,hidden,inter,topk,experts,tp,ep,dist,latency_us,best_us,x_min\n";
+const std::string kMoeHeader = "dtype,kernel,tokens,hidden,inter,topk,experts,tp,ep,dist,latency_us,best_us,x_min\n";
 
 TEST(KernelTable, BrokenTablesNameTheLine) {
   EXPECT_EQ(error_of(KernelOp::gemm, kGemm, ""), ": empty; expected a header and rows");
@@ -72,7 +71,8 @@ TEST(KernelTable, BrokenTablesNameTheLine) {
   EXPECT_EQ(error_of(KernelOp::gemm, kGemm, "dtype,m,n,k,latency\n"),
             ":1: missing column latency_us, which --op gemm needs; is latency it?");
   EXPECT_EQ(error_of(KernelOp::gemm, kGemm, "dtype,m,m\n"), ":1: column 3: m stands twice");
-  EXPECT_EQ(error_of(KernelOp::gemm, kGemm, kGemmHeader + "fp8,x,1,2,3\n"), ":2: 5 fields, expected 6 as in the header");
+  EXPECT_EQ(error_of(KernelOp::gemm, kGemm, kGemmHeader + "fp8,x,1,2,3\n"),
+            ":2: 5 fields, expected 6 as in the header");
   EXPECT_EQ(error_of(KernelOp::gemm, kGemm, kGemmHeader + "fp8,x,8,128,nan,9\n"),
             ":2: k: expected a number that is not negative, got nan");
   EXPECT_EQ(error_of(KernelOp::gemm, kGemm, kGemmHeader + "fp8,x,8,128,64,-9\n"),
@@ -222,8 +222,8 @@ TEST(KernelTable, GroupedProductsAreTwoTimesALine) {
            "tokens_per_expert,up_proj_us,up_mfu,down_proj_us,down_mfu\n"
            "h20,8,2,4,2,128,64,16,8,20,0.1,10,0.1\n");
   ASSERT_EQ(samples.samples.size(), 2U);
-  EXPECT_EQ(timed<TimedExperts>(samples, 0).part, TimedExperts::Part::up);
-  EXPECT_EQ(timed<TimedExperts>(samples, 1).part, TimedExperts::Part::down);
+  EXPECT_EQ(timed<TimedExperts>(samples, 0).part, ExpertProduct::up);
+  EXPECT_EQ(timed<TimedExperts>(samples, 1).part, ExpertProduct::down);
   EXPECT_NEAR(samples.samples[1].measured, 10e-6, 1e-15);
   EXPECT_EQ(timed<TimedExperts>(samples, 0).load.rows, 32);
   EXPECT_EQ(timed<TimedExperts>(samples, 0).load.padded_rows[0], 64);
@@ -284,7 +284,7 @@ TEST(KernelTable, SmallOperatorsAreProductsRecurrencesAndStreams) {
   EXPECT_EQ(timed<TimedGemm>(products).shape.batch, 16);
   const KernelSamples passes = read(KernelOp::quantize, "quantize_h100_sxm_trtllm.csv",
                                     "kernel,m,k,latency_us\ncompute_scale,8,64,7\nfp8_quantize,8,64,2\n");
-  EXPECT_EQ(timed<TimedQuantize>(passes, 0).pass, TimedQuantize::Pass::scale);
+  EXPECT_EQ(timed<TimedQuantize>(passes, 0).pass, QuantizeKernel::scale);
   EXPECT_EQ(passes.samples.at(1).section, "quantize_convert");
 
   const std::string gdn =
