@@ -126,12 +126,16 @@ std::vector<std::uint32_t> in_order(const RoutingCase& routing) {
 RankLoad packed_load(const ExpertDraw& experts, const RoutingCase& routing) {
   const std::vector<std::int64_t>& counts = experts.counts;
   std::vector<std::int64_t> copies(counts.size(), 1);
+  // The expert with most rows a copy on top; of equal ones the first.
+  std::vector<std::pair<double, std::int64_t>> loaded;
+  for (std::size_t e = 0; e < counts.size(); ++e) loaded.emplace_back(real(counts[e]), -static_cast<std::int64_t>(e));
+  std::priority_queue hottest(std::less<>(), std::move(loaded));
   for (std::int64_t slot = routing.experts; slot < routing.slots; ++slot) {
-    std::size_t hottest = 0;
-    for (std::size_t e = 1; e < counts.size(); ++e) {
-      if (counts[e] * copies[hottest] > counts[hottest] * copies[e]) hottest = e;
-    }
-    ++copies[hottest];
+    const std::int64_t key = hottest.top().second;
+    const auto e = static_cast<std::size_t>(-key);
+    hottest.pop();
+    ++copies[e];
+    hottest.emplace(real(counts[e]) / real(copies[e]), key);
   }
   std::vector<std::int64_t> rows;
   for (std::size_t e = 0; e < counts.size(); ++e) {

@@ -344,20 +344,23 @@ TEST(RoutingExpectations, ComputedLoadsAgreeWithTheSharedTable) {
   if (!fs::exists(table)) GTEST_SKIP() << "measured kernel tables are not here";
   RoutingExpectations given, computed;
   given.read(table);
+  const auto real = [](std::int64_t n) { return static_cast<double>(n); };
   for (const std::int64_t tokens : {1, 16, 256, 4096}) {
     for (const auto& [experts, top_k] : {std::pair(128, 8), std::pair(256, 8), std::pair(8, 2)}) {
       for (const std::int64_t ep : {1, 2, 8}) {
-        const RoutingCase even{tokens, experts, top_k, ep, {}, 0};
-        EXPECT_EQ(given.load(even).rows, computed.load(even).rows);
-        EXPECT_EQ(given.load(even).active, computed.load(even).active);
-        EXPECT_NEAR(given.load(even).local_tokens, computed.load(even).local_tokens, 1);
-        // Both are means of a few draws: rows of the busiest rank spread by a fifth.
+        SCOPED_TRACE(std::to_string(tokens) + " tokens, " + std::to_string(experts) + " experts, ep " +
+                     std::to_string(ep));
+        const ExpertLoad even = given.load({tokens, experts, top_k, ep, {}, 0});
+        const ExpertLoad counted = computed.load({tokens, experts, top_k, ep, {}, 0});
+        EXPECT_EQ(even.rows, counted.rows);
+        EXPECT_EQ(even.active, counted.active);
+        EXPECT_NEAR(real(even.local_tokens), real(counted.local_tokens), 1);
+        // Both are means of a few draws, in which rows of the busiest rank spread by a fifth.
         for (const double alpha : {1.01, 1.2}) {
-          const RoutingCase skewed{tokens, experts, top_k, ep, alpha, 0};
-          const double rows = static_cast<double>(given.load(skewed).rows);
-          EXPECT_NEAR(computed.load(skewed).rows, rows, 0.15 * rows + 1) << tokens << ' ' << experts << ' ' << ep;
-          const double active = static_cast<double>(given.load(skewed).active);
-          EXPECT_NEAR(computed.load(skewed).active, active, 0.12 * active + 1) << tokens << ' ' << experts << ' ' << ep;
+          const ExpertLoad listed = given.load({tokens, experts, top_k, ep, alpha, 0});
+          const ExpertLoad drawn = computed.load({tokens, experts, top_k, ep, alpha, 0});
+          EXPECT_NEAR(real(drawn.rows), real(listed.rows), 0.15 * real(listed.rows) + 1);
+          EXPECT_NEAR(real(drawn.active), real(listed.active), 0.12 * real(listed.active) + 1);
         }
       }
     }
