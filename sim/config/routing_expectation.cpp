@@ -22,7 +22,7 @@ namespace moesim {
 
 namespace {
 
-constexpr int kDraws = 32;
+constexpr int kDraws = 64, kPackedDraws = 16;  // packing evens the draws out
 constexpr std::uint64_t kSeed = 1;
 
 double real(std::int64_t n) {
@@ -42,26 +42,36 @@ struct RankLoad {
   }
 };
 
-/// Shares scaled to `total` rows: floors, the largest remainders up, none above `most`.
+/// The bits of `e`, of as many as `count` needs, the last one first: any first numbers of this order are spread evenly.
+std::uint32_t spread_place(std::uint32_t e, std::size_t count) {
+  std::uint32_t place = 0;
+  for (std::size_t bit = 1; bit < count; bit *= 2, e /= 2) place = place * 2 + e % 2;
+  return place;
+}
+
+/// Shares scaled to `total` rows and rounded, none above `most`. Missing rows go to the experts with fewest, evenly
+/// over all of them; surplus ones come from those with most.
 std::vector<std::int64_t> apportion(const std::vector<double>& shares, std::int64_t total, std::int64_t most) {
-  const double sum = std::accumulate(shares.begin(), shares.end(), 0.0);
+  const double scale = real(total) / std::accumulate(shares.begin(), shares.end(), 0.0);
   std::vector<std::int64_t> counts(shares.size());
-  std::vector<std::pair<double, std::size_t>> remainders(shares.size());
   std::int64_t left = total;
   for (std::size_t e = 0; e < shares.size(); ++e) {
-    const double exact = shares[e] / sum * real(total);
-    counts[e] = std::min(most, static_cast<std::int64_t>(exact));
-    remainders[e] = {real(counts[e]) - exact, e};  // the largest remainder first
+    counts[e] = std::min(most, static_cast<std::int64_t>(shares[e] * scale + 0.5));
     left -= counts[e];
   }
-  std::sort(remainders.begin(), remainders.end());
-  while (left > 0) {
-    const std::int64_t before = left;
-    for (const auto& [remainder, e] : remainders) {
-      if (left == 0) break;
-      if (counts[e] < most) ++counts[e], --left;
+  const std::int64_t step = left > 0 ? 1 : -1;
+  std::vector<std::tuple<std::int64_t, std::uint32_t, std::size_t>> order;  // those that can change, first come first
+  while (left != 0) {
+    order.clear();
+    for (std::size_t e = 0; e < counts.size(); ++e) {
+      if (left > 0 ? counts[e] == most : counts[e] == 0) continue;
+      order.emplace_back(step * counts[e], spread_place(static_cast<std::uint32_t>(e), counts.size()), e);
     }
-    if (left == before) break;  // more rows than all experts can take
+    if (order.empty()) break;  // more rows than all experts can take
+    const auto changed = static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(order.size(), left > 0 ? left : -left));
+    std::partial_sort(order.begin(), order.begin() + changed, order.end());
+    for (std::ptrdiff_t i = 0; i < changed; ++i) counts[std::get<2>(order[static_cast<std::size_t>(i)])] += step;
+    left -= step * changed;
   }
   return counts;
 }
@@ -174,21 +184,34 @@ ExpertLoad mean_load(const std::vector<RankLoad>& loads, std::int64_t tokens) {
   return load;
 }
 
-/// Rank 0 of a round-robin: experts [0, own), and the tokens that choose one of them.
+/// The expert of one of a token's choices, spread evenly.
+std::int64_t balanced_choice(const RoutingCase& routing, std::int64_t token, std::int64_t choice) {
+  const std::int64_t stride = (routing.experts + routing.top_k - 1) / routing.top_k;
+  const std::int64_t first = routing.tokens < stride ? token * stride / routing.tokens : token;
+  return (first + choice * stride) % routing.experts;
+}
+
+/// Rank 0, experts [0, own), of a balanced spread.
 RankLoad balanced_load(const RoutingCase& routing) {
   const std::int64_t experts = routing.experts, own = experts / routing.ep;
-  const std::int64_t stride = (experts + routing.top_k - 1) / routing.top_k;
-  const std::vector<std::int64_t> counts = balanced_counts(routing);
-  RankLoad load;
-  for (std::int64_t e = 0; e < own; ++e) load.add_slot(counts[static_cast<std::size_t>(e)]);
-  std::int64_t cycle = 0, rest = 0;
-  for (std::int64_t i = 0; i < experts; ++i) {
-    std::int64_t reached = 0;
-    for (std::int64_t j = 0; j < routing.top_k && reached == 0; ++j) reached = (i + j * stride) % experts < own;
-    cycle += reached;
-    if (i < routing.tokens % experts) rest += reached;
+  // Tokens i and i + E choose the same experts; over E of them each expert is chosen top_k times.
+  const std::int64_t cycles = routing.tokens / experts, rest = routing.tokens % experts;
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(own), cycles * routing.top_k);
+  std::int64_t reached_of_cycle = 0, reached_of_rest = 0;
+  for (std::int64_t i = 0; i < (cycles > 0 ? experts : rest); ++i) {
+    bool reached = false;
+    for (std::int64_t j = 0; j < routing.top_k; ++j) {
+      const std::int64_t e = balanced_choice(routing, i, j);
+      if (e >= own) continue;
+      reached = true;
+      if (i < rest) ++counts[static_cast<std::size_t>(e)];
+    }
+    reached_of_cycle += reached;
+    if (i < rest) reached_of_rest += reached;
   }
-  load.local_tokens = real(routing.tokens / experts * cycle + rest);
+  RankLoad load;
+  for (const std::int64_t n : counts) load.add_slot(n);
+  load.local_tokens = real(cycles * reached_of_cycle + reached_of_rest);
   return load;
 }
 
@@ -208,17 +231,6 @@ bool read_distribution(std::string_view text, RoutingCase& routing) {
   return true;
 }
 
-std::vector<std::int64_t> balanced_counts(const RoutingCase& routing) {
-  const std::int64_t experts = routing.experts, stride = (experts + routing.top_k - 1) / routing.top_k;
-  std::vector<std::int64_t> counts(static_cast<std::size_t>(experts));
-  // Tokens i and i + E choose the same experts; over E of them each expert is chosen top_k times.
-  for (std::int64_t& n : counts) n = routing.tokens / experts * routing.top_k;
-  for (std::int64_t i = 0; i < routing.tokens % experts; ++i) {
-    for (std::int64_t j = 0; j < routing.top_k; ++j) ++counts[static_cast<std::size_t>((i + j * stride) % experts)];
-  }
-  return counts;
-}
-
 void RoutingExpectations::read(const std::filesystem::path& path) {
   LineReader reader(path);
   TableRow row(reader);
@@ -232,6 +244,7 @@ void RoutingExpectations::read(const std::filesystem::path& path) {
     if (!read_distribution(row.text("dist"), routing)) {
       row.fail(fmt::format("dist: expected balanced, uniform or pl and an exponent, got {}", echo(row.text("dist"))));
     }
+    if (!routing.alpha) continue;  // counted exactly
     ExpertLoad load{.tokens = routing.tokens,
                     .local_tokens = rounded("rank0_tokens"),
                     .rows = rounded("rows"),
@@ -276,6 +289,7 @@ const ExpertLoad& RoutingExpectations::load(const RoutingCase& routing) {
   } else {
     const std::vector<std::uint32_t> rank_of = in_order(routing);
     for (const ExpertDraw& draw : draws(routing)) {
+      if (routing.slots > 0 && loads.size() == kPackedDraws) break;
       loads.push_back(routing.slots > 0 ? packed_load(draw, routing) : busiest_load(draw, rank_of, routing));
     }
   }

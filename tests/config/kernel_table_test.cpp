@@ -9,6 +9,7 @@
 
 #include "config/json_reader.h"
 #include "config/routing_expectation.h"
+#include "config/table_row.h"
 
 namespace moesim {
 namespace {
@@ -344,22 +345,31 @@ TEST(RoutingExpectations, ComputedLoadsAgreeWithTheSharedTable) {
   if (!fs::exists(table)) GTEST_SKIP() << "measured kernel tables are not here";
   RoutingExpectations given, computed;
   given.read(table);
+  LineReader reader(table);
+  TableRow row(reader);
+  while (row.next()) {
+    if (row.text("dist") != "balanced") continue;
+    const ExpertLoad load =
+        computed.load({row.count("tokens"), row.count("experts"), row.count("topk"), row.count("ep"), {}, 0});
+    // Four digits are given.
+    for (const auto& [column, value] :
+         {std::pair("rows", load.rows), std::pair("active", load.active), std::pair("rank0_tokens", load.local_tokens),
+          std::pair("pad16", load.padded_rows[0]), std::pair("pad256", load.padded_rows[4])}) {
+      const double listed = row.number(column).value_or(-1);
+      ASSERT_NEAR(static_cast<double>(value), listed, 6e-4 * listed) << column << " of line " << row.line();
+    }
+  }
   const auto real = [](std::int64_t n) { return static_cast<double>(n); };
   for (const std::int64_t tokens : {1, 16, 256, 4096}) {
     for (const auto& [experts, top_k] : {std::pair(128, 8), std::pair(256, 8), std::pair(8, 2)}) {
       for (const std::int64_t ep : {1, 2, 8}) {
         SCOPED_TRACE(std::to_string(tokens) + " tokens, " + std::to_string(experts) + " experts, ep " +
                      std::to_string(ep));
-        const ExpertLoad even = given.load({tokens, experts, top_k, ep, {}, 0});
-        const ExpertLoad counted = computed.load({tokens, experts, top_k, ep, {}, 0});
-        EXPECT_EQ(even.rows, counted.rows);
-        EXPECT_EQ(even.active, counted.active);
-        EXPECT_NEAR(real(even.local_tokens), real(counted.local_tokens), 1);
         // Both are means of a few draws, in which rows of the busiest rank spread by a fifth.
         for (const double alpha : {1.01, 1.2}) {
           const ExpertLoad listed = given.load({tokens, experts, top_k, ep, alpha, 0});
           const ExpertLoad drawn = computed.load({tokens, experts, top_k, ep, alpha, 0});
-          EXPECT_NEAR(real(drawn.rows), real(listed.rows), 0.15 * real(listed.rows) + 1);
+          EXPECT_NEAR(real(drawn.rows), real(listed.rows), 0.2 * real(listed.rows) + 1);
           EXPECT_NEAR(real(drawn.active), real(listed.active), 0.12 * real(listed.active) + 1);
         }
       }
