@@ -14,9 +14,9 @@ namespace {
 
 constexpr double kTuned = 1.5;             // largest ratio to the best of all backends that is scored
 constexpr std::int64_t kNarrowShard = 64;  // columns; thinner ones are left to the autotuner's luck
-/// InferSim draws the rows of each expert within 30 % of the stated mean.
+/// The rows of each expert are drawn within 30 % of the stated mean [infersim].
 constexpr double kJitter = 0.3;
-/// The prefill rows of SGLang's collector ran eagerly, behind the host's work [shared/guide/kernel-cost, H100].
+/// The prefill rows of SGLang's collector ran eagerly, behind the host's work [kernel-cost].
 constexpr double kEagerHost = 287e-6;
 
 ExpertLoad even_load(std::int64_t tokens, std::int64_t rows, std::int64_t active, double jitter) {
@@ -35,7 +35,9 @@ ExpertLoad even_load(std::int64_t tokens, std::int64_t rows, std::int64_t active
 }
 
 RoutingCase routing_case(const TableRow& f, std::string_view tokens) {
-  RoutingCase routing{f.count(tokens), f.count("experts"), f.count("topk"), f.count_or("ep", 1), {}, 0};
+  constexpr std::int64_t most_experts = 65536;  // loads are found expert by expert
+  RoutingCase routing{
+      f.count(tokens), f.count("experts", 1, most_experts), f.count("topk"), f.count_or("ep", 1), {}, 0};
   if (routing.top_k > routing.experts) {
     f.fail(fmt::format("topk: expected at most {} experts, got {}", routing.experts, routing.top_k));
   }

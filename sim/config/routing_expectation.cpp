@@ -24,6 +24,7 @@ namespace {
 
 constexpr int kDraws = 64, kPackedDraws = 16;  // packing evens the draws out
 constexpr std::uint64_t kSeed = 1;
+constexpr std::uint64_t kMostRows = std::uint64_t{1} << 43;
 
 double real(std::int64_t n) {
   return static_cast<double>(n);
@@ -79,11 +80,14 @@ std::vector<std::int64_t> apportion(const std::vector<double>& shares, std::int6
 /// The draw of these rows by expert (or slot).
 ExpertDraw ordered(std::vector<std::int64_t> counts) {
   ExpertDraw draw{std::move(counts), {}};
-  draw.order.resize(draw.counts.size());
-  std::iota(draw.order.begin(), draw.order.end(), 0U);
-  std::sort(draw.order.begin(), draw.order.end(), [&](std::uint32_t a, std::uint32_t b) {
-    return draw.counts[a] != draw.counts[b] ? draw.counts[a] > draw.counts[b] : a < b;
-  });
+  // Falling rows, then rising number, in one word.
+  constexpr int bits = 20;
+  std::vector<std::uint64_t> keys(draw.counts.size());
+  for (std::size_t e = 0; e < keys.size(); ++e) {
+    keys[e] = ((kMostRows - static_cast<std::uint64_t>(draw.counts[e])) << bits) + e;
+  }
+  std::sort(keys.begin(), keys.end());
+  for (const std::uint64_t key : keys) draw.order.push_back(static_cast<std::uint32_t>(key % (1U << bits)));
   return draw;
 }
 

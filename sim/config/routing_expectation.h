@@ -32,13 +32,13 @@ struct ExpertDraw {
 /// Expected loads of the busiest rank.
 ///   balanced  exact, rank 0: choice j of token i is expert (i + j s) mod E, s = ceil(E / k), with i s / T for i
 ///             where T < s
-///   power law [aiconfigurator collector]: the share of each expert is drawn from p(x) ~ x^-alpha on [1, 0.8 T]
+///   power law [aiconfigurator]: the share of each expert is drawn from p(x) ~ x^-alpha on [1, 0.8 T]
 ///             ([0.01, 2] where T k <= E), scaled to T k rows and rounded, at most T an expert; what rounding leaves
 ///             over goes to the experts with fewest rows. The rank with most rows is measured. A token's choices are
 ///             dealt in turn to experts by falling count. Means of 64 draws of fixed seed (16 where packed), the same
 ///             for every T, rounded to whole rows.
 ///   EPLB      copies go to the expert with most rows a copy, slots to the rank with least rows that has room
-///             [deepseek-ai/EPLB, one node]
+///             [eplb]
 class RoutingExpectations {
  public:
   /// Takes the power-law loads of a table like `moe_routing_expectation.csv` before any computed ones. Throws
