@@ -2,6 +2,8 @@
 // Times of measured kernels by the cost model that simulations use.
 
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "calibration/kernel_sample.h"
@@ -11,11 +13,20 @@ namespace moesim {
 
 /// Seconds of every sample by `profile` on `gpu`, caches as in a benchmark loop (CacheState::replayed); 0 where the
 /// profile has no section for it. The samples are of one GPU.
-///   gemm           KernelCost::gemm, with `quantize` of its input where the time contains it
-///   moe            MoeCost::fused with the counts of the row; moe_wideep, grouped_gemm: MoeCost::grouped
+///   gemm, mla_bmm  KernelCost::gemm, with `quantize` of its input where the time contains it
+///   moe            MoeCost::fused with the counts of the row; in a layout MoeCost::grouped, or one product of it; no
+///                  less than the host's work of an eager op
 ///   attention      decode_attention and prefill_attention; of a mixed call the sum
 ///   the others     the KernelCost function of their name
 std::vector<double> predict_kernels(std::span<const KernelSample* const> samples, const GpuSpec& gpu,
                                     const KernelProfile& profile);
+
+/// Where the constants of a sample's section come from (of a mixed call its decode section); nothing where the profile
+/// has no such section and another one stands in.
+const SectionOrigin* section_origin(const KernelProfile& profile, std::string_view section);
+
+/// What stands in for measurements of this very kernel on this GPU, in a few words; empty where nothing does: the
+/// section was measured on the GPU, of the provider, of the version where both are known.
+std::string stand_in(const KernelProfile& profile, const KernelSample& sample, const GpuSpec& gpu);
 
 }  // namespace moesim
