@@ -1,6 +1,7 @@
 #include "calibration/kernel_prediction.h"
 
 #include <algorithm>
+#include <tuple>
 #include <type_traits>
 
 #include "hardware/kernel_cost.h"
@@ -16,15 +17,34 @@ Duration time(const KernelCost& kernels, const TimedGemm& timed) {
   return sum;
 }
 
-Duration time(const KernelCost& kernels, const TimedExperts& timed) {
-  if (!timed.layout) return MoeCost::fused(kernels, timed.shape)(timed.load);
-  const MoeCost experts = MoeCost::grouped(kernels, timed.shape, *timed.layout);
-  if (timed.part) {
-    return experts.product(timed.load,
-                           *timed.part == TimedExperts::Part::up ? MoeCost::Product::up : MoeCost::Product::down);
+/// Rows of a table come shape by shape: one prepared cost serves the next rows too.
+class Experts {
+ public:
+  Duration operator()(const KernelCost& kernels, const TimedExperts& timed) {
+    if (!cost_ || !same(timed)) {
+      cost_ =
+          timed.layout ? MoeCost::grouped(kernels, timed.shape, *timed.layout) : MoeCost::fused(kernels, timed.shape);
+      shape_ = timed.shape;
+      layout_ = timed.layout;
+    }
+    if (timed.part) {
+      return cost_->product(timed.load,
+                            *timed.part == TimedExperts::Part::up ? MoeCost::Product::up : MoeCost::Product::down);
+    }
+    return std::max((*cost_)(timed.load), Duration::from_seconds(timed.host));
   }
-  return std::max(experts(timed.load), Duration::from_seconds(timed.host));
-}
+
+ private:
+  bool same(const TimedExperts& timed) const {
+    const auto all = [](const MoeShape& s) {
+      return std::tie(s.hidden, s.intermediate, s.top_k, s.gated, s.weight, s.activation);
+    };
+    return layout_ == timed.layout && all(shape_) == all(timed.shape);
+  }
+  std::optional<MoeCost> cost_;
+  MoeShape shape_;
+  std::optional<GroupedLayout> layout_;
+};
 
 Duration time(const KernelCost& kernels, const TimedAttention& timed) {
   return kernels.decode_attention(timed.shape, timed.decode) + kernels.prefill_attention(timed.shape, timed.prefill);
@@ -74,9 +94,15 @@ std::vector<double> predict_kernels(std::span<const KernelSample* const> samples
   const KernelCost kernels(gpu, profile, CacheState::replayed);
   std::vector<double> seconds;
   seconds.reserve(samples.size());
-  for (const KernelSample* sample : samples) {
-    seconds.push_back(std::visit([&](const auto& timed) { return time(kernels, timed); }, sample->timed).seconds());
-  }
+  Experts experts;
+  const auto predicted = [&](const auto& timed) {
+    if constexpr (std::is_same_v<decltype(timed), const TimedExperts&>) {
+      return experts(kernels, timed);
+    } else {
+      return time(kernels, timed);
+    }
+  };
+  for (const KernelSample* sample : samples) seconds.push_back(std::visit(predicted, sample->timed).seconds());
   return seconds;
 }
 
