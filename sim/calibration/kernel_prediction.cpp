@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <type_traits>
 
 #include "hardware/kernel_cost.h"
 
@@ -9,49 +10,58 @@ namespace moesim {
 
 namespace {
 
-/// Rows of one table come shape by shape, so that one prepared cost serves many.
-class ExpertCosts {
+Duration time(const KernelCost& kernels, const TimedGemm& timed) {
+  const GemmShape& s = timed.shape;
+  Duration sum = kernels.gemm(s);
+  if (timed.quantizes) sum += kernels.quantize(s.m * s.batch, s.k, s.activation);
+  return sum;
+}
+
+/// Rows of a table come shape by shape: one prepared cost serves the next rows too.
+class Experts {
  public:
   Duration operator()(const KernelCost& kernels, const TimedExperts& timed) {
     if (!cost_ || !same(timed)) {
-      cost_ = !timed.layout ? MoeCost::fused(kernels, timed.shape)
-              : timed.part  ? MoeCost::grouped(kernels, timed.shape, *timed.layout, *timed.part)
-                            : MoeCost::grouped(kernels, timed.shape, *timed.layout);
-      of_ = {.shape = timed.shape, .load = {}, .layout = timed.layout, .part = timed.part};
+      cost_ =
+          timed.layout ? MoeCost::grouped(kernels, timed.shape, *timed.layout) : MoeCost::fused(kernels, timed.shape);
+      shape_ = timed.shape;
+      layout_ = timed.layout;
+    }
+    if (timed.part) {
+      return cost_->product(timed.load,
+                            *timed.part == TimedExperts::Part::up ? MoeCost::Product::up : MoeCost::Product::down);
     }
     return (*cost_)(timed.load) + Duration::from_seconds(timed.host);
   }
 
  private:
   bool same(const TimedExperts& timed) const {
-    const MoeShape &a = of_.shape, &b = timed.shape;
-    return std::tie(a.hidden, a.intermediate, a.top_k, a.gated, a.weight, a.activation, of_.layout, of_.part) ==
-           std::tie(b.hidden, b.intermediate, b.top_k, b.gated, b.weight, b.activation, timed.layout, timed.part);
+    const auto all = [](const MoeShape& s) {
+      return std::tie(s.hidden, s.intermediate, s.top_k, s.gated, s.weight, s.activation);
+    };
+    return layout_ == timed.layout && all(shape_) == all(timed.shape);
   }
   std::optional<MoeCost> cost_;
-  TimedExperts of_;
+  MoeShape shape_;
+  std::optional<GroupedLayout> layout_;
 };
 
-struct Predictor {
-  const KernelCost& kernels;
-  ExpertCosts experts = {};
+Duration time(const KernelCost& kernels, const TimedAttention& timed) {
+  return kernels.decode_attention(timed.shape, timed.decode) + kernels.prefill_attention(timed.shape, timed.prefill);
+}
 
-  Duration operator()(const TimedGemm& timed) {
-    Duration time = kernels.gemm(timed.shape);
-    if (timed.quantizes)
-      time += kernels.quantize(timed.shape.m * timed.shape.batch, timed.shape.k, timed.shape.activation);
-    return time;
-  }
-  Duration operator()(const TimedExperts& timed) { return experts(kernels, timed); }
-  Duration operator()(const TimedAttention& timed) const {
-    return kernels.decode_attention(timed.shape, timed.decode) + kernels.prefill_attention(timed.shape, timed.prefill);
-  }
-  Duration operator()(const TimedQuantize& timed) const {
-    return kernels.quantize(timed.pass, timed.m, timed.k, timed.to);
-  }
-  Duration operator()(const TimedRecurrence& timed) const { return kernels.linear_attention(timed.shape, timed.work); }
-  Duration operator()(const TimedPass& timed) const { return kernels.memory_pass(timed.bytes); }
-};
+Duration time(const KernelCost& kernels, const TimedQuantize& timed) {
+  return timed.pass == TimedQuantize::Pass::scale ? kernels.quantize_scale(timed.m, timed.k)
+                                                  : kernels.quantize_convert(timed.m, timed.k, timed.to);
+}
+
+Duration time(const KernelCost& kernels, const TimedRecurrence& timed) {
+  return kernels.linear_attention(timed.shape, timed.work);
+}
+
+Duration time(const KernelCost& kernels, const TimedPass& timed) {
+  return kernels.memory_pass(timed.bytes);
+}
 
 /// "fp8" of "mla_prefill/bf16/fp8/absorbed" at place 2; empty behind the end.
 std::string_view word(std::string_view section, std::size_t place) {
@@ -82,10 +92,17 @@ const SectionOrigin* of_attention(const std::vector<Section>& sections, std::str
 std::vector<double> predict_kernels(std::span<const KernelSample* const> samples, const GpuSpec& gpu,
                                     const KernelProfile& profile) {
   const KernelCost kernels(gpu, profile, CacheState::replayed);
-  Predictor predict{kernels};
   std::vector<double> seconds;
   seconds.reserve(samples.size());
-  for (const KernelSample* sample : samples) seconds.push_back(std::visit(predict, sample->timed).seconds());
+  Experts experts;
+  const auto predicted = [&](const auto& timed) {
+    if constexpr (std::is_same_v<decltype(timed), const TimedExperts&>) {
+      return experts(kernels, timed);
+    } else {
+      return time(kernels, timed);
+    }
+  };
+  for (const KernelSample* sample : samples) seconds.push_back(std::visit(predicted, sample->timed).seconds());
   return seconds;
 }
 

@@ -45,8 +45,10 @@ struct TimedExperts {
   MoeShape shape;
   ExpertLoad load;
   std::optional<GroupedLayout> layout;  ///< absent: fused
-  std::optional<ExpertProduct> part;    ///< of the two products of an expert, which the time contains; absent: both
-  double host = 0;                      ///< seconds of host work that an eager op waits for; 0 in a graph
+  /// Of the two products of an expert, which the time contains; both where absent.
+  enum class Part { up, down };
+  std::optional<Part> part;
+  double host = 0;  ///< seconds of host work that an eager op waits for; 0 in a graph
 };
 /// Equal sequences: `decode` of `sequences` with `keys` each, `prefill` chunks, or both in one call.
 struct TimedAttention {
@@ -55,7 +57,8 @@ struct TimedAttention {
   std::vector<PrefillWork> prefill;
 };
 struct TimedQuantize {
-  QuantizeKernel pass = QuantizeKernel::convert;
+  enum class Pass { scale, convert };
+  Pass pass = Pass::convert;
   std::int64_t m = 0, k = 0;
   DataType to = DataType::fp8;
 };
@@ -85,7 +88,7 @@ struct KernelSample {
   double measured = 0;  ///< seconds
 };
 
-/// Family and regime of size of what was timed (hardware/kernel_regime.h).
+/// How the errors of a sample are grouped, from what was timed. A mixed call goes by its prefill, where it has one.
 KernelFamily family_of(const KernelSample& sample);
 SizeRegime size_regime(const KernelSample& sample);
 /// "64 to 1023 rows".

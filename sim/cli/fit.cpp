@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "cli/calibration_options.h"
+#include "cli/fit_kernels.h"
 #include "cli/progress.h"
 #include "config/json_reader.h"
 #include "config/read_collective_profile.h"
@@ -30,14 +31,16 @@ constexpr PositionalRow positionals[] = {{.name = "MEASURED.csv", .most = 64}};
 constexpr OptionRow rows[] = {
     {.name = "op",
      .value = "OP",
-     .meaning = "what was timed: nccl custom_allreduce deepep_ll deepep_normal nvlink_a2a p2p"},
+     .meaning = "what was timed: nccl custom_allreduce deepep_ll deepep_normal nvlink_a2a p2p; gemm moe moe_wideep "
+                "grouped_gemm attn_decode attn_prefill mla_decode mla_prefill mla_bmm quantize linear_attention "
+                "memory_pass"},
     {.name = "gpu", .value = "NAME", .meaning = "only rows of this GPU"},
     {.name = "provider", .value = "LIBRARY", .meaning = "only rows of this library"},
     {.name = "lib-version", .value = "VERSION", .meaning = "only rows of this version of their library"},
     {.name = "cluster", .value = "FILE", .meaning = "the hardware of all rows", .completion = Completion::file},
     {.name = "section",
      .value = "NAME",
-     .meaning = "only this section of the profile: ring, all_to_all, network, ...",
+     .meaning = "only this section of the profile: ring, all_to_all, network, gemm/fp8, ...",
      .repeated = true},
     {.name = "base",
      .value = "FILE",
@@ -48,6 +51,8 @@ constexpr OptionRow rows[] = {
      .value = "PROFILE.json",
      .meaning = "the profile to write",
      .completion = Completion::file},
+    {.name = "source", .value = "TEXT", .meaning = "where the rows are from, for the profile (kernels)"},
+    {.name = "licence", .value = "TEXT", .meaning = "of the rows, for the profile (kernels)"},
     {.name = "cross-validate", .meaning = "print errors on what fits did not see, by GPU and family, as Markdown"},
     {.name = "quiet", .letter = 'q', .meaning = "no progress on stderr"},
 };
@@ -232,6 +237,9 @@ int fit_profile(Fitting& fitting, CommOp op, const Arguments& arguments, const s
 }
 
 int run(const Arguments& arguments) {
+  if (const auto op = kernel_op(arguments.value("op"))) {
+    return fit_kernels(*op, arguments, command_line("fit", arguments, rows), today());
+  }
   const auto options = comm_table_options(arguments);
   if (const auto* refusal = std::get_if<Refusal>(&options)) return fail(refusal->code, refusal->message);
   const CommOp op = std::get<CommTableOptions>(options).op;

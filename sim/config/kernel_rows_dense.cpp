@@ -140,11 +140,11 @@ void read_mla_bmm_row(const KernelRow& row, KernelRowSamples& out) {
 
 void read_quantize_row(const KernelRow& row, KernelRowSamples& out) {
   const TableRow& f = row.fields;
-  constexpr std::array<std::tuple<std::string_view, QuantizeKernel, DataType>, 4> known{{
-      {"compute_scale", QuantizeKernel::scale, DataType::fp8},
-      {"fp8_quantize", QuantizeKernel::convert, DataType::fp8},
-      {"fp8_block_quantize", QuantizeKernel::convert, DataType::fp8_block},
-      {"nvfp4_quantize", QuantizeKernel::convert, DataType::nvfp4},
+  constexpr std::array<std::tuple<std::string_view, TimedQuantize::Pass, DataType>, 4> known{{
+      {"compute_scale", TimedQuantize::Pass::scale, DataType::fp8},
+      {"fp8_quantize", TimedQuantize::Pass::convert, DataType::fp8},
+      {"fp8_block_quantize", TimedQuantize::Pass::convert, DataType::fp8_block},
+      {"nvfp4_quantize", TimedQuantize::Pass::convert, DataType::nvfp4},
   }};
   const std::string_view kernel = f.text("kernel");
   const auto* const found =
@@ -158,7 +158,7 @@ void read_quantize_row(const KernelRow& row, KernelRowSamples& out) {
   if (!time) return out.skip(skip::no_time);
   KernelSample sample;
   sample.op = KernelOp::quantize;
-  sample.section = work.pass == QuantizeKernel::scale ? "quantize_scale" : "quantize_convert";
+  sample.section = work.pass == TimedQuantize::Pass::scale ? "quantize_scale" : "quantize_convert";
   sample.timed = work;
   sample.shape = fmt::format("k {}", work.k);
   sample.measured = *time;

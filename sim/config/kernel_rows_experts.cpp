@@ -182,7 +182,7 @@ void read_grouped_gemm_row(const KernelRow& row, KernelRowSamples& out) {
   timed.layout = f.has("seq_len_per_gpu") ? GroupedLayout::contiguous : GroupedLayout::masked;
   timed.load = even_load(each * local, each * local, local, kJitter);
   for (const auto& [column, part] :
-       {std::pair("up_proj_us", ExpertProduct::up), std::pair("down_proj_us", ExpertProduct::down)}) {
+       {std::pair("up_proj_us", TimedExperts::Part::up), std::pair("down_proj_us", TimedExperts::Part::down)}) {
     const auto time = row.seconds(column);
     if (!time) continue;
     timed.part = part;

@@ -299,18 +299,18 @@ Duration KernelCost::pass_time(const PassSection& section, double bytes) const {
 }
 
 Duration KernelCost::quantize(std::int64_t m, std::int64_t k, DataType to) const {
-  Duration time = quantize(QuantizeKernel::convert, m, k, to);
-  if (to == DataType::fp8) time += quantize(QuantizeKernel::scale, m, k, to);
-  return time;
+  const Duration convert = quantize_convert(m, k, to);
+  return to == DataType::fp8 ? convert + quantize_scale(m, k) : convert;
 }
 
-Duration KernelCost::quantize(QuantizeKernel pass, std::int64_t m, std::int64_t k, DataType to) const {
+Duration KernelCost::quantize_convert(std::int64_t m, std::int64_t k, DataType to) const {
   if (m <= 0 || k <= 0) return {};
-  const bool scale = pass == QuantizeKernel::scale;
-  if (scale && !profile_.quantize_scale) return {};
-  const PassSection& s = scale ? *profile_.quantize_scale : profile_.quantize_convert;
-  const double bytes = real(m) * real(k) * (scale ? 2 : 2 + bytes_per_element(to));
-  return pass_time(s, bytes);
+  return pass_time(profile_.quantize_convert, real(m) * real(k) * (2 + bytes_per_element(to)));
+}
+
+Duration KernelCost::quantize_scale(std::int64_t m, std::int64_t k) const {
+  if (m <= 0 || k <= 0 || !profile_.quantize_scale) return {};
+  return pass_time(*profile_.quantize_scale, real(m) * real(k) * 2);
 }
 
 Duration KernelCost::linear_attention(const RecurrentShape& shape, const RecurrentWork& work) const {
@@ -402,16 +402,6 @@ MoeCost MoeCost::grouped(const KernelCost& kernels, const MoeShape& shape, Group
   return cost;
 }
 
-MoeCost MoeCost::grouped(const KernelCost& kernels, const MoeShape& shape, GroupedLayout layout,
-                         ExpertProduct product) {
-  MoeCost cost = grouped(kernels, shape, layout);
-  Gemm& other = cost.gemms_[product == ExpertProduct::up ? 1 : 0];
-  other.tile.fill(0);
-  other.expert = other.row = 0;
-  cost.per_row_ = 0;
-  return cost;
-}
-
 Duration MoeCost::operator()(const ExpertLoad& load) const {
   if (load.rows <= 0) return {};
   const double rows = real(load.rows), active = real(load.active);
@@ -435,6 +425,16 @@ Duration MoeCost::operator()(const ExpertLoad& load) const {
   const double time = fixed_ + best + per_expert_ * active + per_token_ * real(load.tokens) +
                       per_local_token_ * real(load.local_tokens) + per_row_ * rows;
   return Duration::from_seconds(time * residual_(rows / active, active * expert_bytes_));
+}
+
+Duration MoeCost::product(const ExpertLoad& load, Product product) const {
+  if (load.rows <= 0) return {};
+  MOESIM_CHECK(first_block_ == last_block_, "the products of a fused op are not apart");
+  const Gemm& gemm = gemms_[product == Product::up ? 0 : 1];
+  const double compute = gemm.tile[first_block_] * real(load.padded_rows[first_block_]);
+  const double memory = real(load.active) * gemm.expert + real(load.rows) * gemm.row;
+  const double factor = residual_(real(load.rows) / real(load.active), real(load.active) * expert_bytes_);
+  return Duration::from_seconds((fixed_ / 2 + norm_(compute, memory)) * factor);
 }
 
 }  // namespace moesim

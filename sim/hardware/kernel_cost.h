@@ -57,8 +57,9 @@ class KernelCost {
   /// Dynamic quantisation of an m x k bf16 activation: conversion, and before it the reduction of a tensor-wide scale
   /// where the provider has one (fp8 only).
   Duration quantize(std::int64_t m, std::int64_t k, DataType to) const;
-  /// One of its kernels alone; no time where the provider has no such pass.
-  Duration quantize(QuantizeKernel pass, std::int64_t m, std::int64_t k, DataType to) const;
+  /// Its two kernels apart: the conversion, and the reduction (no time where the provider has none).
+  Duration quantize_convert(std::int64_t m, std::int64_t k, DataType to) const;
+  Duration quantize_scale(std::int64_t m, std::int64_t k) const;
 
   /// Decode: fixed + (2 states + activations) / (em W). Prefill: fixed + pn(per_chunk x chunks one after the other,
   /// bytes / (em W)), chunks of 64 tokens, heads spread over the multiprocessors. Both add.
@@ -136,11 +137,14 @@ class MoeCost {
   ///     fixed + sum over the GEMMs of pn(2 rows N K / (P ec), (A N K wb + R (K ab + 2N)) / (em W)) + activation.
   /// Residual as of the fused op.
   static MoeCost grouped(const KernelCost& kernels, const MoeShape& shape, GroupedLayout layout);
-  /// One of its GEMMs alone, as benchmarks time it: without the activation and the other's time, with all of `fixed`.
-  static MoeCost grouped(const KernelCost& kernels, const MoeShape& shape, GroupedLayout layout, ExpertProduct product);
 
   /// No rows take no time.
   Duration operator()(const ExpertLoad& load) const;
+
+  /// The two GEMMs of an expert, gate and up in one.
+  enum class Product { up, down };
+  /// One of the two GEMMs of `grouped` alone, with half of the fixed time.
+  Duration product(const ExpertLoad& load, Product product) const;
 
  private:
   struct Gemm {

@@ -56,9 +56,6 @@ struct RecurrentWork {
   std::int64_t prefill_sequences = 0, prefill_tokens = 0, longest_prefill = 0;
 };
 
-/// The kernels of a dynamic quantisation: the reduction to a tensor-wide scale, and the conversion.
-enum class QuantizeKernel { scale, convert };
-
 /// Block sizes to which rows of an expert are padded by grouped GEMM kernels.
 inline constexpr std::array<int, 5> kMoeBlocks{16, 32, 64, 128, 256};
 
@@ -84,8 +81,5 @@ struct ExpertLoad {
 /// How a grouped GEMM lays out its rows: `masked` keeps a fixed buffer an expert (low-latency decode), `contiguous`
 /// packs the experts one after the other (prefill).
 enum class GroupedLayout { masked, contiguous };
-
-/// The grouped GEMMs of experts: into their width (gate and up together) and back.
-enum class ExpertProduct { up, down };
 
 }  // namespace moesim

@@ -58,9 +58,9 @@ TEST(KernelPrediction, ExpertsAreFusedOrInTheirLayout) {
     timed.layout = layout;
     const double both = MoeCost::grouped(bench.kernels, kExperts, layout)(kLoad).seconds();
     EXPECT_EQ(bench.predict(timed), both);
-    timed.part = ExpertProduct::up;
+    timed.part = TimedExperts::Part::up;
     const double up = bench.predict(timed);
-    timed.part = ExpertProduct::down;
+    timed.part = TimedExperts::Part::down;
     const double down = bench.predict(timed);
     // Gate and up are twice as wide as down is deep; the activation between is in neither.
     EXPECT_GT(up, down);
@@ -88,8 +88,8 @@ TEST(KernelPrediction, StreamsAndRecurrencesAreTheModelsOwn) {
   const RecurrentShape shape{.heads = 32, .key_dim = 128, .value_dim = 128, .state = {1 << 21}, .token = {1 << 14}};
   const RecurrentWork work{.decode_sequences = 8};
   EXPECT_EQ(bench.predict(TimedRecurrence{shape, work}), bench.kernels.linear_attention(shape, work).seconds());
-  const double both = bench.predict(TimedQuantize{QuantizeKernel::scale, 64, 4096, DataType::fp8}) +
-                      bench.predict(TimedQuantize{QuantizeKernel::convert, 64, 4096, DataType::fp8});
+  const double both = bench.predict(TimedQuantize{TimedQuantize::Pass::scale, 64, 4096, DataType::fp8}) +
+                      bench.predict(TimedQuantize{TimedQuantize::Pass::convert, 64, 4096, DataType::fp8});
   EXPECT_NEAR(both, bench.kernels.quantize(64, 4096, DataType::fp8).seconds(), 1e-11);
 }
 

@@ -223,8 +223,8 @@ TEST(KernelTable, GroupedProductsAreTwoTimesALine) {
            "tokens_per_expert,up_proj_us,up_mfu,down_proj_us,down_mfu\n"
            "h20,8,2,4,2,128,64,16,8,20,0.1,10,0.1\n");
   ASSERT_EQ(samples.samples.size(), 2U);
-  EXPECT_EQ(timed<TimedExperts>(samples, 0).part, ExpertProduct::up);
-  EXPECT_EQ(timed<TimedExperts>(samples, 1).part, ExpertProduct::down);
+  EXPECT_EQ(timed<TimedExperts>(samples, 0).part, TimedExperts::Part::up);
+  EXPECT_EQ(timed<TimedExperts>(samples, 1).part, TimedExperts::Part::down);
   EXPECT_NEAR(samples.samples[1].measured, 10e-6, 1e-15);
   EXPECT_EQ(timed<TimedExperts>(samples, 0).load.rows, 32);
   EXPECT_EQ(timed<TimedExperts>(samples, 0).load.padded_rows[0], 64);
@@ -285,7 +285,7 @@ TEST(KernelTable, SmallOperatorsAreProductsRecurrencesAndStreams) {
   EXPECT_EQ(timed<TimedGemm>(products).shape.batch, 16);
   const KernelSamples passes = read(KernelOp::quantize, "quantize_h100_sxm_trtllm.csv",
                                     "kernel,m,k,latency_us\ncompute_scale,8,64,7\nfp8_quantize,8,64,2\n");
-  EXPECT_EQ(timed<TimedQuantize>(passes, 0).pass, QuantizeKernel::scale);
+  EXPECT_EQ(timed<TimedQuantize>(passes, 0).pass, TimedQuantize::Pass::scale);
   EXPECT_EQ(passes.samples.at(1).section, "quantize_convert");
 
   const std::string gdn =
