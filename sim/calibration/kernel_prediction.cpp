@@ -31,7 +31,7 @@ class Experts {
       return cost_->product(timed.load,
                             *timed.part == TimedExperts::Part::up ? MoeCost::Product::up : MoeCost::Product::down);
     }
-    return std::max((*cost_)(timed.load), Duration::from_seconds(timed.host));
+    return (*cost_)(timed.load) + Duration::from_seconds(timed.host);
   }
 
  private:

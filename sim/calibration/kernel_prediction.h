@@ -15,8 +15,8 @@ namespace moesim {
 /// Seconds of every sample by `profile` on `gpu`, caches as in a benchmark loop (CacheState::replayed); 0 where the
 /// profile has no section for it. The samples are of one GPU.
 ///   gemm, mla_bmm  KernelCost::gemm, with `quantize` of its input where the time contains it
-///   moe            MoeCost::fused with the counts of the row; in a layout MoeCost::grouped, or one product of it; no
-///                  less than the host's work of an eager op
+///   moe            MoeCost::fused with the counts of the row; in a layout MoeCost::grouped, or one product of it;
+///                  an eager op with the host's work before it
 ///   attention      decode_attention and prefill_attention; of a mixed call the sum
 ///   the others     the KernelCost function of their name
 class KernelPredictor {

@@ -48,7 +48,7 @@ struct TimedExperts {
   /// Of the two products of an expert, which the time contains; both where absent.
   enum class Part { up, down };
   std::optional<Part> part;
-  double host = 0;  ///< seconds of host work that an eager op cannot be faster than; 0 in a graph
+  double host = 0;  ///< seconds of host work that an eager op waits for; 0 in a graph
 };
 /// Equal sequences: `decode` of `sequences` with `keys` each, `prefill` chunks, or both in one call.
 struct TimedAttention {

@@ -1,8 +1,10 @@
-// moesim predict: every row of a table of measured communication is predicted and compared with its measurement.
+// moesim predict: every row of a table of measured kernels or communication is predicted and compared with its
+// measurement.
 
 #include <fmt/core.h>
 
 #include "cli/calibration_options.h"
+#include "cli/predict_kernels.h"
 #include "report/comm_prediction_text.h"
 #include "report/output_file.h"
 
@@ -14,14 +16,21 @@ constexpr PositionalRow positionals[] = {{.name = "MEASURED.csv"}};
 constexpr OptionRow rows[] = {
     {.name = "op",
      .value = "OP",
-     .meaning = "what was timed: nccl custom_allreduce deepep_ll deepep_normal nvlink_a2a p2p"},
-    {.name = "gpu", .value = "NAME", .meaning = "only rows of this GPU"},
-    {.name = "provider", .value = "LIBRARY", .meaning = "only rows of this library"},
+     .meaning = "what was timed: gemm moe moe_wideep grouped_gemm attn_decode attn_prefill attn_mixed mla_decode "
+                "mla_prefill mla_bmm quantize linear_attention memory_pass nccl custom_allreduce deepep_ll "
+                "deepep_normal nvlink_a2a p2p"},
+    {.name = "gpu", .value = "NAME", .meaning = "the GPU of a table that does not say; only its rows of one that does"},
+    {.name = "provider",
+     .value = "NAME",
+     .meaning = "whose kernels or library: trtllm vllm sglang cublas deepgemm nccl ...; as --gpu"},
     {.name = "lib-version", .value = "VERSION", .meaning = "only rows of this version of their library"},
-    {.name = "cluster", .value = "FILE", .meaning = "the hardware of all rows", .completion = Completion::file},
+    {.name = "cluster",
+     .value = "FILE",
+     .meaning = "the hardware of all rows of communication",
+     .completion = Completion::file},
     {.name = "profile",
      .value = "FILE",
-     .meaning = "a collective profile over the shipped ones, as fit writes it",
+     .meaning = "a kernel profile instead of the shipped ones, or a collective one over them; fit writes both",
      .completion = Completion::file,
      .repeated = true},
     {.name = "json", .meaning = "print one object instead of the table"},
@@ -29,6 +38,7 @@ constexpr OptionRow rows[] = {
 };
 
 int run(const Arguments& arguments) {
+  if (const auto kernels = kernel_table_options(arguments)) return predict_kernel_tables(arguments, *kernels);
   const auto options = comm_table_options(arguments);
   if (const auto* refusal = std::get_if<Refusal>(&options)) return fail(refusal->code, refusal->message);
   CommSamples samples = read_comm_tables(arguments.positionals, std::get<CommTableOptions>(options));
@@ -59,7 +69,7 @@ int run(const Arguments& arguments) {
 const Command& predict_command() {
   static const Command command = {
       .name = "predict",
-      .summary = "Predicts every row of a table of measured communication; prints the error.",
+      .summary = "Predicts every row of a table of measured kernels or communication; prints the error.",
       .example = "moesim predict nccl_sweep.csv --op nccl --csv predictions.csv",
       .positionals = positionals,
       .options = rows,

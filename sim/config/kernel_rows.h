@@ -22,6 +22,7 @@ struct LayerShape {
 struct KernelRow {
   const TableRow& fields;
   KernelOp op;
+  const GpuSpec* gpu;         ///< unknown: nullptr
   std::string_view provider;  ///< of the kernel
   const LayerShape* model;    ///< whose name ends the table's; none: nullptr
   RoutingExpectations& routing;

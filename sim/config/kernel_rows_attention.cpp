@@ -131,7 +131,7 @@ void read_prefill_row(const KernelRow& row, KernelRowSamples& out) {
   const TableRow& f = row.fields;
   const bool absorbed = f.has("form") ? f.text("form") == "absorbed" : row.provider == "sglang";
   Heads heads = heads_of(row, absorbed);
-  const std::int64_t batch = f.count_or("batch", 1), n = first_count(f, "seq", "seq_len");
+  const std::int64_t batch = f.has("batch") ? f.count("batch", 1, 1'000'000) : 1, n = first_count(f, "seq", "seq_len");
   const auto time = row.seconds("latency_us");
   if (!time) return out.skip(skip::no_time);
   TimedAttention timed;

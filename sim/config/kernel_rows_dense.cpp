@@ -21,7 +21,7 @@ std::string gemm_section(const GemmShape& shape) {
 }
 
 /// Tables of serving engines time the dynamic quantisation of the input with a product of narrow activations
-/// [shared/data/kernels README]; DeepGEMM, cuBLAS and our own kernels are timed alone.
+/// [aiconfigurator]; DeepGEMM, cuBLAS and our own kernels are timed alone.
 bool times_quantisation(std::string_view provider, DataType activation) {
   return bits_per_element(activation) < 12 && (provider == "trtllm" || provider == "vllm" || provider == "sglang");
 }
@@ -40,7 +40,7 @@ KernelSample pass(std::string_view what, double bytes, double seconds) {
   KernelSample sample;
   sample.op = KernelOp::memory_pass;
   sample.section = "memory_pass";
-  sample.timed = TimedPass{Bytes::ceil(bytes)};
+  sample.timed = TimedPass{Bytes::ceil(std::min(bytes, 1e18))};
   sample.shape = what;
   sample.measured = seconds;
   return sample;
@@ -96,7 +96,7 @@ Formats formats(const TableRow& row, std::string_view column, Formats otherwise)
 
 void read_gemm_row(const KernelRow& row, KernelRowSamples& out) {
   const TableRow& f = row.fields;
-  // InferSim's table has no such column: DeepGEMM in fp8 [its README].
+  // InferSim's table has no such column: DeepGEMM in fp8 [infersim].
   if (!f.has("dtype") && row.provider != "deepgemm") f.fail("missing column dtype, which --op gemm needs");
   const Formats types = formats(f, "dtype", {DataType::fp8_block, DataType::fp8_block});
   const GemmShape shape{.m = f.count("m"),
@@ -117,7 +117,13 @@ void read_mla_bmm_row(const KernelRow& row, KernelRowSamples& out) {
     f.fail(fmt::format("op: expected mla_gen_pre or mla_gen_post, got {}", echo(op)));
   }
   const bool before = op == "mla_gen_pre";
-  const Formats types = formats(f, "dtype", {});
+  Formats types = formats(f, "dtype", {});
+  if (row.provider == "trtllm" && types.weight == DataType::fp8) {
+    // Scales by block; on Blackwell the weights are widened when the model is loaded [trtllm]: fp8 and bf16 rows of
+    // B200 agree within 1 %.
+    const bool widened = row.gpu != nullptr && row.gpu->architecture.starts_with("blackwell");
+    types.weight = types.activation = widened ? DataType::bf16 : DataType::fp8_block;
+  }
   const GemmShape shape{.m = f.count("tokens"),
                         .n = before ? kLatent : kNope,
                         .k = before ? kNope : kLatent,
@@ -166,6 +172,9 @@ void read_linear_attention_row(const KernelRow& row, KernelRowSamples& out) {
   if (!decode && phase != "context") f.fail(fmt::format("phase: expected context or generation, got {}", echo(phase)));
   const std::int64_t batch = f.count("batch"), tokens = f.count("tokens"), k_heads = f.count("k_heads"),
                      k_dim = f.count("k_dim"), v_heads = f.count("v_heads"), v_dim = f.count("v_dim");
+  const double state =
+      static_cast<double>(v_heads) * static_cast<double>(k_dim) * static_cast<double>(v_dim) * 4;  // fp32
+  if (state > 1e12) f.fail(fmt::format("v_heads x k_dim x v_dim: a state of {:g} bytes", state));
   const double keys = static_cast<double>(k_heads * k_dim), values = static_cast<double>(v_heads * v_dim);
   // The short convolution streams q, k and v and keeps the last taps of a sequence.
   const bool convolution = kernel.find("conv") != std::string_view::npos;
@@ -185,7 +194,7 @@ void read_linear_attention_row(const KernelRow& row, KernelRowSamples& out) {
   work.shape = {.heads = v_heads,
                 .key_dim = k_dim,
                 .value_dim = v_dim,
-                .state = {v_heads * k_dim * v_dim * 4},  // fp32
+                .state = Bytes::ceil(state),
                 // q, k, v, result and two gates a head
                 .token = Bytes::ceil((2 * keys + 2 * values + 2 * static_cast<double>(v_heads)) * kActivation)};
   if (decode) {
@@ -201,7 +210,7 @@ void read_linear_attention_row(const KernelRow& row, KernelRowSamples& out) {
 }
 
 void read_stream_row(const KernelRow& row, KernelRowSamples& out) {
-  const std::int64_t bytes = row.fields.count("bytes");
+  const std::int64_t bytes = row.fields.count("bytes", 1, 10'000'000'000'000);
   const auto time = row.seconds("latency_us");
   if (!time) return out.skip(skip::no_time);
   const std::string_view kernel = row.fields.text("kernel");

@@ -14,10 +14,10 @@ namespace {
 
 constexpr double kTuned = 1.5;             // largest ratio to the best of all backends that is scored
 constexpr std::int64_t kNarrowShard = 64;  // columns; thinner ones are left to the autotuner's luck
-/// InferSim draws the rows of each expert within 30 % of the stated mean.
+/// The rows of each expert are drawn within 30 % of the stated mean [infersim].
 constexpr double kJitter = 0.3;
-/// The prefill rows of SGLang's collector ran eagerly: no time is below the host's work [shared/data/kernels README].
-constexpr double kEagerHost = 390e-6;
+/// The prefill rows of SGLang's collector ran eagerly, behind the host's work [kernel-cost].
+constexpr double kEagerHost = 287e-6;
 
 ExpertLoad even_load(std::int64_t tokens, std::int64_t rows, std::int64_t active, double jitter) {
   ExpertLoad load{.tokens = tokens, .local_tokens = tokens, .rows = rows, .active = active, .padded_rows = {}};
@@ -35,7 +35,9 @@ ExpertLoad even_load(std::int64_t tokens, std::int64_t rows, std::int64_t active
 }
 
 RoutingCase routing_case(const TableRow& f, std::string_view tokens) {
-  RoutingCase routing{f.count(tokens), f.count("experts"), f.count("topk"), f.count_or("ep", 1), {}, 0};
+  constexpr std::int64_t most_experts = 65536;  // loads are found expert by expert
+  RoutingCase routing{
+      f.count(tokens), f.count("experts", 1, most_experts), f.count("topk"), f.count_or("ep", 1), {}, 0};
   if (routing.top_k > routing.experts) {
     f.fail(fmt::format("topk: expected at most {} experts, got {}", routing.experts, routing.top_k));
   }
@@ -186,7 +188,7 @@ void read_grouped_gemm_row(const KernelRow& row, KernelRowSamples& out) {
     timed.part = part;
     KernelSample sample = experts_sample(row, types, timed, *time);
     sample.shape = model_shape(hidden, inter, top_k, experts);
-      out.samples.push_back(std::move(sample));
+    out.samples.push_back(std::move(sample));
   }
   if (out.samples.empty()) out.skip(skip::no_time);
 }

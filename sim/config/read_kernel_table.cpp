@@ -210,6 +210,7 @@ class KernelTableReader {
     // Broken rows are told of whatever becomes of them.
     read_row({.fields = row,
               .op = options_.op,
+              .gpu = gpu,
               .provider = provider,
               .model = model_ ? &*model_ : nullptr,
               .routing = routing},

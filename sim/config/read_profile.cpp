@@ -433,25 +433,29 @@ KernelProfile read_kernel_profile_file(const fs::path& path) {
 
 KernelProfileChoice select_kernel_profile(const std::string& calibration, std::string_view gpu, EnginePreset engine,
                                           const fs::path& from) {
+  return select_kernel_profile(calibration, gpu, name(engine), from);
+}
+
+KernelProfileChoice select_kernel_profile(const std::string& calibration, std::string_view gpu,
+                                          std::string_view provider, const fs::path& from) {
   KernelProfileChoice choice;
   if (calibration == "auto") {
-    const fs::path expected = profile_folder() / fmt::format("{}-{}.json", gpu, name(engine));
+    const fs::path expected = profile_folder() / fmt::format("{}-{}.json", gpu, provider);
     std::error_code error;
     // The usual case without opening every profile.
-    const std::vector<Candidate> candidates = fs::exists(expected, error)
-                                                  ? std::vector{Candidate{expected, std::string(name(engine)), true}}
-                                                  : profiles_of(gpu);
+    const std::vector<Candidate> candidates =
+        fs::exists(expected, error) ? std::vector{Candidate{expected, std::string(provider), true}} : profiles_of(gpu);
     if (candidates.empty()) {
       choice.file = profile_folder() / "roofline.json";
       choice.reason = fmt::format("no measured profile of {}; stated efficiencies of its datasheet rates", gpu);
     } else {
       const auto same = std::find_if(candidates.begin(), candidates.end(),
-                                     [&](const Candidate& c) { return c.provider == name(engine); });
+                                     [&](const Candidate& c) { return c.provider == provider; });
       const Candidate& best = same != candidates.end() ? *same : candidates.front();
       choice.file = best.file;
       choice.reason = best.same_gpu ? fmt::format("measured on {}", gpu)
                                     : fmt::format("no measured profile of {}; one of the same chip stands in", gpu);
-      if (same == candidates.end()) choice.reason += fmt::format(", {} for {}", best.provider, name(engine));
+      if (same == candidates.end()) choice.reason += fmt::format(", {} for {}", best.provider, provider);
     }
   } else if (calibration == "roofline") {
     choice.file = profile_folder() / "roofline.json";

@@ -6,8 +6,11 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <functional>
 #include <numeric>
+#include <queue>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "config/json_reader.h"
@@ -19,8 +22,9 @@ namespace moesim {
 
 namespace {
 
-constexpr int kDraws = 32;
+constexpr int kDraws = 64, kPackedDraws = 16;  // packing evens the draws out
 constexpr std::uint64_t kSeed = 1;
+constexpr std::uint64_t kMostRows = std::uint64_t{1} << 43;
 
 double real(std::int64_t n) {
   return static_cast<double>(n);
@@ -39,44 +43,66 @@ struct RankLoad {
   }
 };
 
-/// Shares scaled to `total` rows: floors, the largest remainders up, none above `most`.
+/// The bits of `e`, of as many as `count` needs, the last one first: any first numbers of this order are spread evenly.
+std::uint32_t spread_place(std::uint32_t e, std::size_t count) {
+  std::uint32_t place = 0;
+  for (std::size_t bit = 1; bit < count; bit *= 2, e /= 2) place = place * 2 + e % 2;
+  return place;
+}
+
+/// Shares scaled to `total` rows and rounded, none above `most`. Missing rows go to the experts with fewest, evenly
+/// over all of them; surplus ones come from those with most.
 std::vector<std::int64_t> apportion(const std::vector<double>& shares, std::int64_t total, std::int64_t most) {
-  const double sum = std::accumulate(shares.begin(), shares.end(), 0.0);
+  const double scale = real(total) / std::accumulate(shares.begin(), shares.end(), 0.0);
   std::vector<std::int64_t> counts(shares.size());
-  std::vector<std::pair<double, std::size_t>> remainders(shares.size());
   std::int64_t left = total;
   for (std::size_t e = 0; e < shares.size(); ++e) {
-    const double exact = shares[e] / sum * real(total);
-    counts[e] = std::min(most, static_cast<std::int64_t>(exact));
-    remainders[e] = {real(counts[e]) - exact, e};  // the largest remainder first
+    counts[e] = std::min(most, static_cast<std::int64_t>(shares[e] * scale + 0.5));
     left -= counts[e];
   }
-  std::sort(remainders.begin(), remainders.end());
-  while (left > 0) {
-    const std::int64_t before = left;
-    for (const auto& [remainder, e] : remainders) {
-      if (left == 0) break;
-      if (counts[e] < most) ++counts[e], --left;
+  const std::int64_t step = left > 0 ? 1 : -1;
+  std::vector<std::tuple<std::int64_t, std::uint32_t, std::size_t>> order;  // those that can change, first come first
+  while (left != 0) {
+    order.clear();
+    for (std::size_t e = 0; e < counts.size(); ++e) {
+      if (left > 0 ? counts[e] == most : counts[e] == 0) continue;
+      order.emplace_back(step * counts[e], spread_place(static_cast<std::uint32_t>(e), counts.size()), e);
     }
-    if (left == before) break;  // more rows than all experts can take
+    if (order.empty()) break;  // more rows than all experts can take
+    const auto changed = static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(order.size(), left > 0 ? left : -left));
+    std::partial_sort(order.begin(), order.begin() + changed, order.end());
+    for (std::ptrdiff_t i = 0; i < changed; ++i) counts[std::get<2>(order[static_cast<std::size_t>(i)])] += step;
+    left -= step * changed;
   }
   return counts;
 }
 
-/// Distinct tokens of the experts `mine`, where experts take the tokens of a circle in turn by falling count.
-double distinct_tokens(const std::vector<std::int64_t>& counts, const std::vector<bool>& mine, std::int64_t tokens) {
-  std::vector<std::size_t> order(counts.size());
-  std::iota(order.begin(), order.end(), 0U);
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return counts[a] > counts[b]; });
+/// The draw of these rows by expert (or slot).
+ExpertDraw ordered(std::vector<std::int64_t> counts) {
+  ExpertDraw draw{std::move(counts), {}};
+  // Falling rows, then rising number, in one word.
+  constexpr int bits = 20;
+  std::vector<std::uint64_t> keys(draw.counts.size());
+  for (std::size_t e = 0; e < keys.size(); ++e) {
+    keys[e] = ((kMostRows - static_cast<std::uint64_t>(draw.counts[e])) << bits) + e;
+  }
+  std::sort(keys.begin(), keys.end());
+  for (const std::uint64_t key : keys) draw.order.push_back(static_cast<std::uint32_t>(key % (1U << bits)));
+  return draw;
+}
+
+/// Distinct tokens of the experts on `rank`, where experts take the tokens of a circle in turn by falling rows.
+double distinct_tokens(const ExpertDraw& draw, const std::vector<std::uint32_t>& rank_of, std::uint32_t rank,
+                       std::int64_t tokens) {
   std::vector<std::pair<std::int64_t, std::int64_t>> spans;
   std::int64_t start = 0;
-  for (const std::size_t e : order) {
-    if (mine[e] && counts[e] > 0) {
-      const std::int64_t end = start + counts[e];
+  for (const std::uint32_t e : draw.order) {
+    const std::int64_t end = start + draw.counts[e];
+    if (rank_of[e] == rank && end > start) {
       spans.emplace_back(start, std::min(end, tokens));
       if (end > tokens) spans.emplace_back(0, end - tokens);
     }
-    start = (start + counts[e]) % tokens;
+    start = end % tokens;
   }
   std::sort(spans.begin(), spans.end());
   std::int64_t distinct = 0, reached = 0;
@@ -87,66 +113,62 @@ double distinct_tokens(const std::vector<std::int64_t>& counts, const std::vecto
   return real(distinct);
 }
 
-std::int64_t busiest(const std::vector<std::int64_t>& rows) {
-  return std::max_element(rows.begin(), rows.end()) - rows.begin();
+/// The load of the rank with most rows.
+RankLoad busiest_load(const ExpertDraw& draw, const std::vector<std::uint32_t>& rank_of, const RoutingCase& routing) {
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(routing.ep));
+  for (std::size_t e = 0; e < rank_of.size(); ++e) rows[rank_of[e]] += draw.counts[e];
+  const auto rank = static_cast<std::uint32_t>(std::max_element(rows.begin(), rows.end()) - rows.begin());
+  RankLoad load;
+  for (std::size_t e = 0; e < rank_of.size(); ++e) {
+    if (rank_of[e] == rank) load.add_slot(draw.counts[e]);
+  }
+  load.local_tokens = distinct_tokens(draw, rank_of, rank, routing.tokens);
+  return load;
 }
 
 /// Experts stand on the ranks in order.
-RankLoad contiguous_load(const std::vector<std::int64_t>& counts, const RoutingCase& routing, bool first_rank) {
+std::vector<std::uint32_t> in_order(const RoutingCase& routing) {
+  std::vector<std::uint32_t> rank_of(static_cast<std::size_t>(routing.experts));
   const std::int64_t own = routing.experts / routing.ep;
-  std::vector<std::int64_t> rows(static_cast<std::size_t>(routing.ep));
-  for (std::size_t e = 0; e < counts.size(); ++e) {
-    rows[std::min(rows.size() - 1, e / static_cast<std::size_t>(own))] += counts[e];
+  for (std::int64_t e = 0; e < routing.experts; ++e) {
+    rank_of[static_cast<std::size_t>(e)] = static_cast<std::uint32_t>(e / own);
   }
-  const std::int64_t rank = first_rank ? 0 : busiest(rows);
-  RankLoad load;
-  std::vector<bool> mine(counts.size());
-  for (std::int64_t e = rank * own; e < (rank + 1) * own; ++e) {
-    mine[static_cast<std::size_t>(e)] = true;
-    load.add_slot(counts[static_cast<std::size_t>(e)]);
-  }
-  load.local_tokens = distinct_tokens(counts, mine, routing.tokens);
-  return load;
+  return rank_of;
 }
 
 /// Experts in redundant slots, packed so that ranks have like rows.
-RankLoad packed_load(const std::vector<std::int64_t>& counts, const RoutingCase& routing) {
+RankLoad packed_load(const ExpertDraw& experts, const RoutingCase& routing) {
+  const std::vector<std::int64_t>& counts = experts.counts;
   std::vector<std::int64_t> copies(counts.size(), 1);
+  // The expert with most rows a copy on top; of equal ones the first.
+  std::vector<std::pair<double, std::int64_t>> loaded;
+  for (std::size_t e = 0; e < counts.size(); ++e) loaded.emplace_back(real(counts[e]), -static_cast<std::int64_t>(e));
+  std::priority_queue hottest(std::less<>(), std::move(loaded));
   for (std::int64_t slot = routing.experts; slot < routing.slots; ++slot) {
-    std::size_t hottest = 0;
-    for (std::size_t e = 1; e < counts.size(); ++e) {
-      if (counts[e] * copies[hottest] > counts[hottest] * copies[e]) hottest = e;
-    }
-    ++copies[hottest];
+    const std::int64_t key = hottest.top().second;
+    const auto e = static_cast<std::size_t>(-key);
+    hottest.pop();
+    ++copies[e];
+    hottest.emplace(real(counts[e]) / real(copies[e]), key);
   }
-  std::vector<std::pair<std::int64_t, std::size_t>> slots;  // rows, expert
+  std::vector<std::int64_t> rows;
   for (std::size_t e = 0; e < counts.size(); ++e) {
-    for (std::int64_t c = 0; c < copies[e]; ++c) slots.emplace_back((counts[e] + c) / copies[e], e);
+    for (std::int64_t c = 0; c < copies[e]; ++c) rows.push_back((counts[e] + c) / copies[e]);
   }
-  std::stable_sort(slots.begin(), slots.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
-  const auto ranks = static_cast<std::size_t>(routing.ep);
-  const std::size_t room = slots.size() / ranks;
-  std::vector<std::int64_t> rows(ranks);
-  std::vector<std::vector<std::size_t>> held(ranks);
-  for (std::size_t s = 0; s < slots.size(); ++s) {
-    std::size_t best = ranks;
-    for (std::size_t r = 0; r < ranks; ++r) {
-      if (held[r].size() < room && (best == ranks || rows[r] < rows[best])) best = r;
-    }
-    if (best == ranks) break;  // slots that the ranks do not divide
-    held[best].push_back(s);
-    rows[best] += slots[s].first;
+  const ExpertDraw slots = ordered(std::move(rows));
+  std::vector<std::uint32_t> rank_of(slots.counts.size());
+  // Ranks with room by their rows, the fewest on top.
+  using Place = std::tuple<std::int64_t, std::uint32_t, std::size_t>;  // rows, rank, slots held
+  std::priority_queue<Place, std::vector<Place>, std::greater<>> ranks;
+  for (std::uint32_t r = 0; r < routing.ep; ++r) ranks.emplace(0, r, 0);
+  const std::size_t room = slots.counts.size() / static_cast<std::size_t>(routing.ep);
+  for (const std::uint32_t slot : slots.order) {
+    const auto [held_rows, rank, held] = ranks.top();
+    ranks.pop();
+    rank_of[slot] = rank;
+    if (held + 1 < room) ranks.emplace(held_rows + slots.counts[slot], rank, held + 1);
   }
-  RankLoad load;
-  std::vector<std::int64_t> slot_rows;
-  std::vector<bool> mine(slots.size());
-  for (const auto& [n, expert] : slots) slot_rows.push_back(n);
-  for (const std::size_t s : held[static_cast<std::size_t>(busiest(rows))]) {
-    mine[s] = true;
-    load.add_slot(slots[s].first);
-  }
-  load.local_tokens = distinct_tokens(slot_rows, mine, routing.tokens);
-  return load;
+  return busiest_load(slots, rank_of, routing);
 }
 
 ExpertLoad mean_load(const std::vector<RankLoad>& loads, std::int64_t tokens) {
@@ -166,6 +188,37 @@ ExpertLoad mean_load(const std::vector<RankLoad>& loads, std::int64_t tokens) {
   return load;
 }
 
+/// The expert of one of a token's choices, spread evenly.
+std::int64_t balanced_choice(const RoutingCase& routing, std::int64_t token, std::int64_t choice) {
+  const std::int64_t stride = (routing.experts + routing.top_k - 1) / routing.top_k;
+  const std::int64_t first = routing.tokens < stride ? token * stride / routing.tokens : token;
+  return (first + choice * stride) % routing.experts;
+}
+
+/// Rank 0, experts [0, own), of a balanced spread.
+RankLoad balanced_load(const RoutingCase& routing) {
+  const std::int64_t experts = routing.experts, own = experts / routing.ep;
+  // Tokens i and i + E choose the same experts; over E of them each expert is chosen top_k times.
+  const std::int64_t cycles = routing.tokens / experts, rest = routing.tokens % experts;
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(own), cycles * routing.top_k);
+  std::int64_t reached_of_cycle = 0, reached_of_rest = 0;
+  for (std::int64_t i = 0; i < (cycles > 0 ? experts : rest); ++i) {
+    bool reached = false;
+    for (std::int64_t j = 0; j < routing.top_k; ++j) {
+      const std::int64_t e = balanced_choice(routing, i, j);
+      if (e >= own) continue;
+      reached = true;
+      if (i < rest) ++counts[static_cast<std::size_t>(e)];
+    }
+    reached_of_cycle += reached;
+    if (i < rest) reached_of_rest += reached;
+  }
+  RankLoad load;
+  for (const std::int64_t n : counts) load.add_slot(n);
+  load.local_tokens = real(cycles * reached_of_cycle + reached_of_rest);
+  return load;
+}
+
 }  // namespace
 
 bool read_distribution(std::string_view text, RoutingCase& routing) {
@@ -182,17 +235,6 @@ bool read_distribution(std::string_view text, RoutingCase& routing) {
   return true;
 }
 
-std::vector<std::int64_t> balanced_counts(const RoutingCase& routing) {
-  const std::int64_t experts = routing.experts, stride = (experts + routing.top_k - 1) / routing.top_k;
-  std::vector<std::int64_t> counts(static_cast<std::size_t>(experts));
-  // Tokens i and i + E choose the same experts; over E of them each expert is chosen top_k times.
-  for (std::int64_t& n : counts) n = routing.tokens / experts * routing.top_k;
-  for (std::int64_t i = 0; i < routing.tokens % experts; ++i) {
-    for (std::int64_t j = 0; j < routing.top_k; ++j) ++counts[static_cast<std::size_t>((i + j * stride) % experts)];
-  }
-  return counts;
-}
-
 void RoutingExpectations::read(const std::filesystem::path& path) {
   LineReader reader(path);
   TableRow row(reader);
@@ -206,6 +248,7 @@ void RoutingExpectations::read(const std::filesystem::path& path) {
     if (!read_distribution(row.text("dist"), routing)) {
       row.fail(fmt::format("dist: expected balanced, uniform or pl and an exponent, got {}", echo(row.text("dist"))));
     }
+    if (!routing.alpha) continue;  // counted exactly
     ExpertLoad load{.tokens = routing.tokens,
                     .local_tokens = rounded("rank0_tokens"),
                     .rows = rounded("rows"),
@@ -218,7 +261,7 @@ void RoutingExpectations::read(const std::filesystem::path& path) {
   }
 }
 
-const std::vector<RoutingExpectations::Counts>& RoutingExpectations::draws(const RoutingCase& routing) {
+const std::vector<ExpertDraw>& RoutingExpectations::draws(const RoutingCase& routing) {
   RoutingCase key = routing;
   key.ep = 1;
   key.slots = 0;
@@ -230,13 +273,13 @@ const std::vector<RoutingExpectations::Counts>& RoutingExpectations::draws(const
   // alpha = 1 is the limit; next to it the same numbers.
   const double exponent = std::abs(1 - *routing.alpha) < 1e-6 ? 1e-6 : 1 - *routing.alpha;
   const double from = power(low, exponent), to = power(high, exponent);
-  std::vector<Counts> all;
+  std::vector<ExpertDraw> all;
   std::vector<double> shares(static_cast<std::size_t>(routing.experts));
   const Stream seed(kSeed, "routing/expectation");
   for (int d = 0; d < kDraws; ++d) {
     Stream stream = seed.substream(static_cast<std::uint64_t>(d));
     for (double& share : shares) share = power((to - from) * stream.uniform() + from, 1 / exponent);
-    all.push_back(apportion(shares, total, routing.tokens));
+    all.push_back(ordered(apportion(shares, total, routing.tokens)));
   }
   return draws_.emplace(key, std::move(all)).first->second;
 }
@@ -246,26 +289,12 @@ const ExpertLoad& RoutingExpectations::load(const RoutingCase& routing) {
   if (known != loads_.end()) return known->second;
   std::vector<RankLoad> loads;
   if (!routing.alpha) {
-    RankLoad load = contiguous_load(balanced_counts(routing), routing, true);
-    // Rank 0 has experts [0, own): tokens that choose one of them.
-    const std::int64_t own = routing.experts / routing.ep,
-                       stride = (routing.experts + routing.top_k - 1) / routing.top_k;
-    const auto reached = [&](std::int64_t i) {
-      for (std::int64_t j = 0; j < routing.top_k; ++j) {
-        if ((i + j * stride) % routing.experts < own) return 1;
-      }
-      return 0;
-    };
-    std::int64_t cycle = 0, rest = 0;
-    for (std::int64_t i = 0; i < routing.experts; ++i) {
-      cycle += reached(i);
-      if (i < routing.tokens % routing.experts) rest += reached(i);
-    }
-    load.local_tokens = real(routing.tokens / routing.experts * cycle + rest);
-    loads.push_back(load);
+    loads.push_back(balanced_load(routing));
   } else {
-    for (const Counts& counts : draws(routing)) {
-      loads.push_back(routing.slots > 0 ? packed_load(counts, routing) : contiguous_load(counts, routing, false));
+    const std::vector<std::uint32_t> rank_of = in_order(routing);
+    for (const ExpertDraw& draw : draws(routing)) {
+      if (routing.slots > 0 && loads.size() == kPackedDraws) break;
+      loads.push_back(routing.slots > 0 ? packed_load(draw, routing) : busiest_load(draw, rank_of, routing));
     }
   }
   return loads_.emplace(routing, mean_load(loads, routing.tokens)).first->second;

@@ -23,33 +23,38 @@ struct RoutingCase {
   auto operator<=>(const RoutingCase&) const = default;
 };
 
+/// Rows by expert, and the experts by falling rows.
+struct ExpertDraw {
+  std::vector<std::int64_t> counts;
+  std::vector<std::uint32_t> order;
+};
+
 /// Expected loads of the busiest rank.
-///   balanced  exact: choice j of token i is expert (i + j ceil(E / k)) mod E; rank 0
-///   power law [aiconfigurator collector]: the share of each expert is drawn from p(x) ~ x^-alpha on [1, 0.8 T]
-///             ([0.01, 2] where T k <= E), scaled to T k rows, rounded by largest remainders, at most T an expert; the
-///             rank with most rows is measured. A token's choices are dealt in turn to experts by falling count.
-///             Means of 32 draws of fixed seed, the same for every T, rounded to whole rows.
+///   balanced  exact, rank 0: choice j of token i is expert (i + j s) mod E, s = ceil(E / k), with i s / T for i
+///             where T < s
+///   power law [aiconfigurator]: the share of each expert is drawn from p(x) ~ x^-alpha on [1, 0.8 T]
+///             ([0.01, 2] where T k <= E), scaled to T k rows and rounded, at most T an expert; what rounding leaves
+///             over goes to the experts with fewest rows. The rank with most rows is measured. A token's choices are
+///             dealt in turn to experts by falling count. Means of 64 draws of fixed seed (16 where packed), the same
+///             for every T, rounded to whole rows.
 ///   EPLB      copies go to the expert with most rows a copy, slots to the rank with least rows that has room
-///             [deepseek-ai/EPLB, one node]
+///             [eplb]
 class RoutingExpectations {
  public:
-  /// Takes the loads of a table like `moe_routing_expectation.csv` before any computed ones. Throws ConfigError.
+  /// Takes the power-law loads of a table like `moe_routing_expectation.csv` before any computed ones. Throws
+  /// ConfigError.
   void read(const std::filesystem::path& path);
 
   const ExpertLoad& load(const RoutingCase& routing);
 
  private:
-  using Counts = std::vector<std::int64_t>;  // rows by expert
-  const std::vector<Counts>& draws(const RoutingCase& routing);
+  const std::vector<ExpertDraw>& draws(const RoutingCase& routing);
 
   std::map<RoutingCase, ExpertLoad> loads_;
-  std::map<RoutingCase, std::vector<Counts>> draws_;  // by the case without its ranks and slots
+  std::map<RoutingCase, std::vector<ExpertDraw>> draws_;  // by the case without its ranks and slots
 };
 
 /// Sets how the rows are spread from a column `dist`: balanced, uniform, pl1.2, pl1.2_eplb. False: none of these.
 bool read_distribution(std::string_view text, RoutingCase& routing);
-
-/// Rows by expert of the stated round-robin.
-std::vector<std::int64_t> balanced_counts(const RoutingCase& routing);
 
 }  // namespace moesim

@@ -10,12 +10,6 @@
 
 namespace moesim {
 
-namespace {
-
-constexpr double kLargest = 1e15;  // whole numbers beyond are typing errors
-
-}  // namespace
-
 TableRow::TableRow(LineReader& reader) : reader_(reader) {
   std::string_view line;
   if (!reader_.next(line)) reader_.fail_file("empty; expected a header and rows");
@@ -74,11 +68,14 @@ std::optional<double> TableRow::number(std::string_view column) const {
   return value;
 }
 
-std::int64_t TableRow::count(std::string_view column, std::int64_t least) const {
+std::int64_t TableRow::count(std::string_view column, std::int64_t least, std::int64_t most) const {
   const auto value = number(column);
   if (!value) fail(fmt::format("{}: empty; expected a whole number of at least {}", column, least));
-  if (*value != std::floor(*value) || *value > kLargest || *value < static_cast<double>(least)) {
+  if (*value != std::floor(*value) || *value < static_cast<double>(least)) {
     fail(fmt::format("{}: expected a whole number of at least {}, got {}", column, least, echo(text(column))));
+  }
+  if (*value > static_cast<double>(most)) {
+    fail(fmt::format("{}: expected at most {}, got {}", column, most, echo(text(column))));
   }
   return static_cast<std::int64_t>(*value);
 }

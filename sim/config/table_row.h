@@ -29,8 +29,8 @@ class TableRow {
   std::string_view text(std::string_view column) const;
   /// Nothing where the column is absent or the field empty or N/A. Throws on what is no number, NaN or negative.
   std::optional<double> number(std::string_view column) const;
-  /// A whole number of at least `least`; throws where it is missing.
-  std::int64_t count(std::string_view column, std::int64_t least = 1) const;
+  /// A whole number from `least` to `most`; throws where it is missing.
+  std::int64_t count(std::string_view column, std::int64_t least = 1, std::int64_t most = 1'000'000'000) const;
   /// The same, `otherwise` where the column is absent or the field empty.
   std::int64_t count_or(std::string_view column, std::int64_t otherwise, std::int64_t least = 1) const;
 
