@@ -24,8 +24,9 @@ enum class Residuals { none, fitted };
 
 /// `profile` with the constants of `section` fitted to `samples` of one GPU, all taken by it: least squares on the
 /// logarithm of the whole time (of a product with quantisation of its input, by the quantise sections of `profile`),
-/// soft-L1 of scale 0.1, bounds of the section. Starts: the typical constants and six more over all of the bounds
-/// [halton-1960], on at most 600 rows; the best end is the start of the fit to all rows. With residuals, what is left
+/// soft-L1 of scale 0.1, bounds of the section. Starts: the typical constants and two more over the bounds
+/// [halton-1960], on about 400 rows; the best end is the start of the fit to about 1,500, chosen by a hash of their
+/// place where there are more. With residuals, what is left
 /// becomes the section's `KernelResidual`: at most 8 x 8 knots, shrunk towards 1 where rows are few.
 /// Fewer rows than constants fit nothing (false).
 bool fit_kernel_section(const GpuSpec& gpu, const KernelSection& section, std::span<const KernelSample* const> samples,

@@ -91,9 +91,14 @@ const SectionOrigin* of_attention(const std::vector<Section>& sections, std::str
 
 std::vector<double> predict_kernels(std::span<const KernelSample* const> samples, const GpuSpec& gpu,
                                     const KernelProfile& profile) {
-  const KernelCost kernels(gpu, profile, CacheState::replayed);
+  return KernelPredictor(samples, gpu)(profile);
+}
+
+std::vector<double> KernelPredictor::operator()(const KernelProfile& profile) {
+  kernels_ = kernels_ ? kernels_->with(profile) : KernelCost(gpu_, profile, CacheState::replayed);
+  const KernelCost& kernels = *kernels_;
   std::vector<double> seconds;
-  seconds.reserve(samples.size());
+  seconds.reserve(samples_.size());
   Experts experts;
   const auto predicted = [&](const auto& timed) {
     if constexpr (std::is_same_v<decltype(timed), const TimedExperts&>) {
@@ -102,7 +107,7 @@ std::vector<double> predict_kernels(std::span<const KernelSample* const> samples
       return time(kernels, timed);
     }
   };
-  for (const KernelSample* sample : samples) seconds.push_back(std::visit(predicted, sample->timed).seconds());
+  for (const KernelSample* sample : samples_) seconds.push_back(std::visit(predicted, sample->timed).seconds());
   return seconds;
 }
 

@@ -1,13 +1,14 @@
 #pragma once
 // Times of measured kernels by the cost model that simulations use.
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "calibration/kernel_sample.h"
-#include "hardware/kernel_profile.h"
+#include "hardware/kernel_cost.h"
 
 namespace moesim {
 
@@ -18,6 +19,18 @@ namespace moesim {
 ///                  an eager op with the host's work before it
 ///   attention      decode_attention and prefill_attention; of a mixed call the sum
 ///   the others     the KernelCost function of their name
+class KernelPredictor {
+ public:
+  KernelPredictor(std::span<const KernelSample* const> samples, const GpuSpec& gpu)
+      : samples_(samples.begin(), samples.end()), gpu_(gpu) {}
+  /// Again and again with other constants: fits.
+  std::vector<double> operator()(const KernelProfile& profile);
+
+ private:
+  std::vector<const KernelSample*> samples_;
+  GpuSpec gpu_;
+  std::optional<KernelCost> kernels_;
+};
 std::vector<double> predict_kernels(std::span<const KernelSample* const> samples, const GpuSpec& gpu,
                                     const KernelProfile& profile);
 

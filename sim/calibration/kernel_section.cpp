@@ -244,6 +244,7 @@ std::optional<KernelSection> found_section(KernelOp op, std::string_view key, Ke
       const auto i = static_cast<std::size_t>(*data_type_from_name(parts[1]));
       section->blocks = {64, 128};  // of DeepGEMM's layouts
       section->set_block = [=](P& p, int block) { (p.*member)[i].block = block; };
+      section->get_block = [=](const P& p) { return (p.*member)[i].block; };
       return section;
     }
     case KernelOp::attn_decode:
@@ -295,6 +296,19 @@ std::optional<KernelSection> kernel_section(KernelOp op, std::string_view key, K
     section->key = key;
   }
   return section;
+}
+
+void copy_section(const KernelSection& to, const KernelProfile& from_profile, const KernelSection& from,
+                  KernelProfile& to_profile) {
+  KernelProfile& source = writable(from_profile);
+  for (std::size_t i = 0; i < to.constants.size(); ++i) {
+    to.constants[i].set(to_profile, from.constants[i].get(from_profile));
+  }
+  if (to.set_block) to.set_block(to_profile, from.get_block(from_profile));
+  if (from.op == KernelOp::mla_bmm) return;
+  if (KernelResidual* const residual = to.residual(to_profile)) *residual = *from.residual(source);
+  to.origin(to_profile).errors = from.origin(source).errors;
+  to.origin(to_profile).residuals = from.origin(source).residuals;
 }
 
 KernelProfile constants_only(const KernelProfile& profile, const KernelSection& section) {

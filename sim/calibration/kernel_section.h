@@ -33,6 +33,8 @@ struct KernelSection {
   std::function<SectionOrigin&(KernelProfile&)> origin;
   std::function<KernelResidual*(KernelProfile&)> residual;  ///< null where the family has none
 
+  std::function<int(const KernelProfile&)> get_block;
+
   bool takes(const KernelSample& sample) const { return sample.op == op && sample.section == key; }
 };
 
@@ -41,6 +43,10 @@ struct KernelSection {
 ///   quantize  before gemm: a measured product with a dynamic format contains the quantisation of its input
 ///   mla_bmm   after gemm: only the fixed time of a batch of products is fitted
 std::optional<KernelSection> kernel_section(KernelOp op, std::string_view key, KernelProfile& profile);
+
+/// Constants, residual and errors of the section `from` of one profile in the same section of another.
+void copy_section(const KernelSection& to, const KernelProfile& from_profile, const KernelSection& from,
+                  KernelProfile& to_profile);
 
 /// `profile` without texts and with one exponent in all p-norms but those of `section`: prepares much faster.
 KernelProfile constants_only(const KernelProfile& profile, const KernelSection& section);

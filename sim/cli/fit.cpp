@@ -53,6 +53,10 @@ constexpr OptionRow rows[] = {
      .completion = Completion::file},
     {.name = "source", .value = "TEXT", .meaning = "where the rows are from, for the profile (kernels)"},
     {.name = "licence", .value = "TEXT", .meaning = "of the rows, for the profile (kernels)"},
+    {.name = "profiles",
+     .value = "FOLDER",
+     .meaning = "refit every kernel profile in it that holds these kernels; prints as --cross-validate",
+     .completion = Completion::file},
     {.name = "cross-validate", .meaning = "print errors on what fits did not see, by GPU and family, as Markdown"},
     {.name = "quiet", .letter = 'q', .meaning = "no progress on stderr"},
 };

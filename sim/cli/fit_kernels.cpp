@@ -85,9 +85,13 @@ void print_fit(const KernelFit& fit) {
   line("shapes left out, with residual", fit.corrected);
 }
 
+/// What sections say of the rows and the fit.
+struct Texts {
+  std::string source, licence, date;
+};
+
 /// What the fitted section says of itself.
-void describe(const KernelFit& fit, KernelProfile& profile, const GpuSpec& gpu, const std::string& source,
-              const std::string& licence, const std::string& date) {
+void describe(const KernelFit& fit, KernelProfile& profile, const GpuSpec& gpu, const Texts& texts) {
   SectionOrigin& origin = fit.section->origin(profile);
   const KernelSample& first = *fit.samples.front();
   if (fit.section->op == KernelOp::mla_bmm) return;  // one constant of a section that other rows fitted
@@ -100,7 +104,7 @@ void describe(const KernelFit& fit, KernelProfile& profile, const GpuSpec& gpu, 
   std::string kernels = first.provider;
   for (const std::string& version : versions) kernels += (version == *versions.begin() ? " " : ", ") + version;
   origin.source = fmt::format(
-      "fitted: {}, {} {} of {}, {} rows{}", source, name(fit.section->op), gpu.id, kernels, fit.samples.size(),
+      "fitted: {}, {} {} of {}, {} rows{}", texts.source, name(fit.section->op), gpu.id, kernels, fit.samples.size(),
       quantizes ? "; these contain dynamic quantisation, which the quantize sections take" : "");
   const bool own = first.provider == profile.provider && gpu.id == profile.gpu;
   if (own) {
@@ -110,10 +114,10 @@ void describe(const KernelFit& fit, KernelProfile& profile, const GpuSpec& gpu, 
                                       first.provider, gpu.id);
   }
   origin.provider = first.provider;
-  origin.licence = licence;
+  origin.licence = texts.licence;
   origin.gpu = gpu.id;
   origin.fit_range = fit_range(fit.samples);
-  origin.date = date;
+  origin.date = texts.date;
 }
 
 struct Fitting {
@@ -123,7 +127,7 @@ struct Fitting {
   Progress::Style style = Progress::Style::none;
 };
 
-int fit_profile(const Fitting& fitting, const Arguments& arguments, const std::string& date) {
+int fit_profile(const Fitting& fitting, const Arguments& arguments, const Texts& texts) {
   if (!arguments.has("output")) return fail(exit_usage, "fit: -o PROFILE.json is missing (or --cross-validate)");
   if (fitting.subjects.empty()) {
     std::string reasons;
@@ -141,7 +145,7 @@ int fit_profile(const Fitting& fitting, const Arguments& arguments, const std::s
   }
   const Subject& subject = fitting.subjects.front();
   const GpuSpec& gpu = fitting.samples.gpus[subject.gpu];
-  KernelProfileFile file{.base = {}, .date = date, .fresh = !arguments.has("base")};
+  KernelProfileFile file{.base = {}, .date = texts.date, .fresh = !arguments.has("base")};
   std::filesystem::path base;
   KernelProfile profile;
   if (file.fresh) {
@@ -157,13 +161,7 @@ int fit_profile(const Fitting& fitting, const Arguments& arguments, const std::s
     profile = read_kernel_profile_file(base);
   }
   file.base = text_of(base);
-  std::string source = arguments.value("source");
-  if (source.empty()) {
-    for (const std::string& table : fitting.samples.tables) {
-      source += (source.empty() ? "" : ", ") + std::filesystem::path(table).filename().string();
-    }
-  }
-  if (file.fresh) profile.source = "fitted to " + source;
+  if (file.fresh) profile.source = "fitted to " + texts.source;
   std::vector<KernelFit> fits;
   for (const auto& [key, samples] : subject.sections) {
     if (interrupted()) return fail(exit_interrupted, "interrupted; nothing was written");
@@ -173,7 +171,7 @@ int fit_profile(const Fitting& fitting, const Arguments& arguments, const std::s
       fmt::print("{}: not fitted: {}\n", key, fit.problem);
       continue;
     }
-    describe(fit, profile, gpu, source, arguments.value("licence"), date);
+    describe(fit, profile, gpu, texts);
     fits.push_back(std::move(fit));
   }
   if (fits.empty()) return fail(exit_bad_data, "fit: no section has rows enough");
@@ -188,17 +186,72 @@ int fit_profile(const Fitting& fitting, const Arguments& arguments, const std::s
   return exit_ok;
 }
 
-int cross_validate(const Fitting& fitting, const std::string& command) {
+/// The file in `folder` of the subject's own profile; empty where there is none.
+std::filesystem::path own_file(const std::filesystem::path& folder, const std::string& gpu,
+                               const std::string& provider) {
+  std::filesystem::path file = folder / fmt::format("{}-{}.json", gpu, provider);
+  std::error_code error;
+  return std::filesystem::exists(file, error) ? file : std::filesystem::path();
+}
+
+/// Writes the fits to the profiles of `folder` that hold such sections, their own ones and those that stand in.
+/// Returns a problem, empty when all is well.
+std::string refit_profiles(const std::filesystem::path& folder, const Fitting& fitting, std::span<const KernelFit> fits,
+                           const KernelProfile& from, const Texts& texts) {
+  std::vector<std::filesystem::path> files;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    if (entry.path().extension() == ".json") files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  for (const std::filesystem::path& file : files) {
+    const std::string text = text_of(file);
+    if (text.find("\"moesim-profile-1\"") == std::string::npos) continue;  // of collectives
+    KernelProfile profile = read_kernel_profile_file(file);
+    std::vector<KernelFit> kept;
+    for (const KernelFit& fit : fits) {
+      const KernelSample& first = *fit.samples.front();
+      const GpuSpec& gpu = fitting.samples.gpus[first.gpu];
+      const bool own = profile.gpu == gpu.id && profile.provider == first.provider;
+      const std::optional<KernelSection> section = kernel_section(fit.section->op, fit.section->key, profile);
+      const SectionOrigin& origin = section->origin(profile);
+      const bool stands_in =
+          origin.gpu == gpu.id && origin.provider == first.provider && section->key == fit.section->key;
+      if (!own && !stands_in) continue;
+      copy_section(*section, from, *fit.section, profile);
+      KernelFit here = fit;
+      here.section = section;
+      describe(here, profile, gpu, texts);
+      kept.push_back(std::move(here));
+    }
+    if (kept.empty()) continue;
+    const std::string problem = write_file_atomically(
+        file, kernel_profile_json(profile, kept, {.base = text, .date = texts.date, .fresh = false}));
+    if (!problem.empty()) return problem;
+  }
+  return {};
+}
+
+int cross_validate(const Fitting& fitting, const Arguments& arguments, const Texts& texts, const std::string& command) {
   std::vector<KernelValidation> validations;
   std::map<std::pair<std::size_t, std::string>, KernelProfile> fitted;  // by GPU and provider
+  const std::filesystem::path folder = arguments.value("profiles");
   for (const Subject& subject : fitting.subjects) {
     const GpuSpec& gpu = fitting.samples.gpus[subject.gpu];
-    KernelProfile profile = shipped_profile(gpu.id, subject.provider).profile;
+    const std::filesystem::path own = own_file(folder, gpu.id, subject.provider);
+    KernelProfile profile =
+        own.empty() ? shipped_profile(gpu.id, subject.provider).profile : read_kernel_profile_file(own);
+    std::vector<KernelFit> fits;
     for (const auto& [key, samples] : subject.sections) {
       if (interrupted()) return fail(exit_interrupted, "interrupted");
       Progress progress(fmt::format("{} {} {}", gpu.id, subject.provider, key), fitting.style);
       KernelFit fit = fit_and_validate(gpu, fitting.op, key, samples, profile, shown(progress));
-      validations.push_back({gpu.id, subject.provider, std::move(fit)});
+      if (fit.problem.empty()) fits.push_back(fit);
+      validations.push_back({gpu.id, subject.provider, key, std::move(fit)});
+    }
+    if (arguments.has("profiles")) {
+      const std::string problem = refit_profiles(folder, fitting, fits, profile, texts);
+      if (!problem.empty()) return fail(exit_missing, problem);
     }
     fitted[{subject.gpu, subject.provider}] = std::move(profile);
   }
@@ -210,7 +263,7 @@ int cross_validate(const Fitting& fitting, const std::string& command) {
         const bool both = from.sections.contains(key) &&
                           std::any_of(validations.begin(), validations.end(), [&](const KernelValidation& v) {
                             return v.gpu == fitting.samples.gpus[from.gpu].id && v.provider == from.provider &&
-                                   v.fit.problem.empty() && v.fit.section->key == key;
+                                   v.fit.problem.empty() && v.section == key;
                           });
         if (!both) continue;
         const GpuSpec& gpu = fitting.samples.gpus[to.gpu];
@@ -235,8 +288,16 @@ int fit_kernels(KernelOp op, const Arguments& arguments, const std::string& comm
   fitting.subjects = subjects_of(fitting.samples, arguments.values("section"));
   if (!arguments.has("quiet")) fitting.style = Progress::style_of_stderr();
   watch_interrupts();
-  if (arguments.has("cross-validate")) return cross_validate(fitting, command);
-  return fit_profile(fitting, arguments, date);
+  Texts texts{.source = arguments.value("source"), .licence = arguments.value("licence"), .date = date};
+  if (texts.source.empty()) {
+    for (const std::string& table : fitting.samples.tables) {
+      texts.source += (texts.source.empty() ? "" : ", ") + std::filesystem::path(table).filename().string();
+    }
+  }
+  if (arguments.has("cross-validate") || arguments.has("profiles")) {
+    return cross_validate(fitting, arguments, texts, command);
+  }
+  return fit_profile(fitting, arguments, texts);
 }
 
 }  // namespace moesim

@@ -24,6 +24,7 @@ constexpr std::int64_t kLatentHeads = 64;  // query heads in one unit of absorbe
 constexpr std::int64_t kQueryGroup = 16;   // query heads of a KV head are padded to this
 constexpr double kScanChunk = 64;          // tokens
 constexpr double kScanState = 128 * 128;   // state elements of a head to which per_chunk refers
+constexpr std::size_t kMostNorms = 64;     // that are taken over
 constexpr double kGroupedColumns = 128;    // columns of a tile of a grouped GEMM
 
 std::size_t index(DataType type) {
@@ -149,7 +150,14 @@ const KernelCost::PreparedAttention& KernelCost::choose(const AttentionTable& ta
 }
 
 KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheState cache)
-    : gpu_(gpu), profile_(profile), cache_(cache), scan_norm_(norm(profile.chunked_scan.norm)) {
+    : KernelCost(gpu, profile, cache, Norms()) {}
+
+KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheState cache, Norms known)
+    : gpu_(gpu),
+      profile_(profile),
+      cache_(cache),
+      norms_(known.size() < kMostNorms ? std::move(known) : Norms()),
+      scan_norm_(norm(profile.chunked_scan.norm)) {
   MOESIM_CHECK(gpu.multiprocessors > 0 && gpu.memory_bandwidth.value > 0 && gpu.bf16.value > 0,
                "GPU {}: {} multiprocessors, {} B/s, {} FLOP/s in bf16", gpu.id, gpu.multiprocessors,
                gpu.memory_bandwidth.value, gpu.bf16.value);

@@ -29,6 +29,8 @@ class KernelCost {
  public:
   /// `profile` holds constants per operator family and data type; see kernel_profile.h.
   KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheState cache = CacheState::evicted);
+  /// The same with other constants; takes over what it prepared for exponents that stay (a fit asks thousands).
+  KernelCost with(const KernelProfile& profile) const { return KernelCost(gpu_, profile, cache_, norms_); }
 
   /// fixed + min over tile a x b and split s of
   ///     pn(ceil(nt s / S) 2ab ceil64(k / s) S / (P ec h / (h + h0)),
@@ -77,6 +79,9 @@ class KernelCost {
   PNorm prepared_norm(double p) const;
 
  private:
+  using Norms = std::vector<std::pair<double, PNorm>>;  // by exponent
+  KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheState cache, Norms known);
+
   struct PreparedGemm {
     double fixed, batched_fixed, split;  // seconds
     std::array<double, 7> wave;          // seconds of one wave and one element of k, by tile
@@ -106,8 +111,8 @@ class KernelCost {
   GpuSpec gpu_;
   KernelProfile profile_;
   CacheState cache_ = CacheState::evicted;
-  std::vector<std::pair<double, PNorm>> norms_;  // by exponent; before everything that copies from it
-  std::vector<PreparedGemm> gemms_;              // by data type
+  Norms norms_;                      // before everything that copies from it
+  std::vector<PreparedGemm> gemms_;  // by data type
   AttentionTable decode_, latent_decode_, prefill_, expanded_prefill_, absorbed_prefill_;
   PNorm scan_norm_;
 };

@@ -27,8 +27,8 @@ struct FitResiduals {
   std::string split;
 };
 
-/// Errors of a section in one regime of its family, on shapes that no fit saw; `log_sd` is that of a normal
-/// distribution of ln(predicted / measured) with the same 90 % interval, (q95 - q5) / 3.29.
+/// Errors of a section in one regime of its family, on shapes that no fit saw; `log_sd` is that of a centred normal
+/// distribution of ln(predicted / measured) with the same 90 % interval: the 90 % quantile of its magnitude / 1.645.
 struct RegimeErrors {
   SizeRegime regime = SizeRegime::small;
   std::int64_t rows = 0;

@@ -86,7 +86,7 @@ std::string kernel_validation_markdown(KernelOp op, const KernelSamples& samples
   std::vector<ScoredKernel> all;
   for (const KernelValidation& v : validations) {
     if (!v.fit.problem.empty()) {
-      text += fmt::format("| {} | {} | {} |\n", v.gpu, v.provider, v.fit.problem);
+      text += fmt::format("| {} | {} | {}: not fitted, {} |\n", v.gpu, v.provider, v.section, v.fit.problem);
       continue;
     }
     const std::vector<ScoredKernel>& scored = v.fit.held_out();

@@ -11,7 +11,7 @@ namespace moesim {
 
 /// One section on one GPU by one provider.
 struct KernelValidation {
-  std::string gpu, provider;
+  std::string gpu, provider, section;
   KernelFit fit;
 };
 
