@@ -6,6 +6,7 @@
 #include <set>
 
 #include "calibration/least_squares.h"
+#include "calibration/spread_starts.h"
 #include "calibration/touched_constants.h"
 #include "core/check.h"
 #include "core/math.h"
@@ -85,16 +86,6 @@ void drop_corrections(const FitSection& section, CollectiveProfile& profile) {
   });
 }
 
-/// Radical inverse of `i` in `base`: evenly spread in (0, 1).
-double halton(int i, int base) {
-  double f = 1, r = 0;
-  for (; i > 0; i /= base) {
-    f /= base;
-    r += f * (i % base);
-  }
-  return r;
-}
-
 void set_all(const FitSection& section, std::span<const double> logs, std::vector<CollectiveProfile>& profiles) {
   for (CollectiveProfile& profile : profiles) {
     for (std::size_t j = 0; j < logs.size(); ++j) section.parameters[j].set(profile, exponential(logs[j]));
@@ -125,18 +116,7 @@ void fit_parameters(CommPredictor& predictor, const FitSection& section, const s
     const bool inside = given > 1.01 * parameter.low && given < 0.99 * parameter.high;
     start.push_back(logarithm(inside ? given : std::sqrt(parameter.low * parameter.high)));
   }
-  problem.starts.push_back(start);
-  constexpr int primes[] = {2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41};
-  constexpr int more_starts = 5;
-  for (int k = 1; k <= more_starts; ++k) {
-    std::vector<double> other = start;
-    for (std::size_t j = 0; j < other.size(); ++j) {
-      // Up to a factor e each way.
-      other[j] =
-          std::clamp(other[j] + 2 * halton(k, primes[j % std::size(primes)]) - 1, problem.low[j], problem.high[j]);
-    }
-    problem.starts.push_back(std::move(other));
-  }
+  problem.starts = spread_starts(start, problem.low, problem.high, 1, 5);  // up to a factor e each way
   set_all(section, minimize(problem).x, profiles);
 }
 

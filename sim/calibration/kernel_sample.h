@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "hardware/gpu_spec.h"
+#include "hardware/kernel_regime.h"
 #include "hardware/operator_shape.h"
 
 namespace moesim {
@@ -47,6 +48,7 @@ struct TimedExperts {
   /// Of the two products of an expert, which the time contains; both where absent.
   enum class Part { up, down };
   std::optional<Part> part;
+  double host = 0;  ///< seconds of host work that an eager op waits for; 0 in a graph
 };
 /// Equal sequences: `decode` of `sequences` with `keys` each, `prefill` chunks, or both in one call.
 struct TimedAttention {
@@ -83,10 +85,14 @@ struct KernelSample {
   /// What cross-validation leaves out at once: the (n, k) of a product, the (hidden, inter, top-k, experts) of a model,
   /// a layout of heads. Equal for all sizes, repeats and splits of one shape.
   std::string shape;
-  /// How the kernel is bound at this size, for errors by regime: "m <= 64", "tokens 128 to 2047", "keys < 1024" ...
-  std::string regime;
   double measured = 0;  ///< seconds
 };
+
+/// How the errors of a sample are grouped, from what was timed. A mixed call goes by its prefill, where it has one.
+KernelFamily family_of(const KernelSample& sample);
+SizeRegime size_regime(const KernelSample& sample);
+/// "64 to 1023 rows".
+std::string_view regime_name(const KernelSample& sample);
 
 /// The samples of tables, and what could not be used.
 struct KernelSamples {

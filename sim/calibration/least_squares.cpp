@@ -91,7 +91,7 @@ LeastSquaresEnd minimize(const LeastSquares& problem) {
     }
     ceres::Solver::Options options;
     options.linear_solver_type = ceres::DENSE_QR;
-    options.max_num_iterations = 60;
+    options.max_num_iterations = problem.iterations;
     options.function_tolerance = 1e-7;
     options.logging_type = ceres::SILENT;
     options.num_threads = 1;

@@ -17,6 +17,7 @@ struct LeastSquares {
   std::vector<double> low, high;
   std::vector<std::vector<double>> starts;
   double soft = 0.1;
+  int iterations = 60;  ///< at most, from each start
 };
 struct LeastSquaresEnd {
   std::vector<double> x;

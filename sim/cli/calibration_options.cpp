@@ -5,29 +5,21 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "calibration/kernel_sample.h"
 #include "config/json_reader.h"
 #include "config/read_gpu.h"
 
 namespace moesim {
 
-namespace {
-
-/// Ops of the contract that other measurements will fill.
-constexpr std::string_view kKernelOps[] = {"gemm",         "moe",        "moe_wideep",  "grouped_gemm", "attn_decode",
-                                           "attn_prefill", "mla_decode", "mla_prefill", "mla_bmm",      "quantize"};
-
-}  // namespace
-
 std::variant<CommTableOptions, Refusal> comm_table_options(const Arguments& arguments) {
   std::vector<std::string> known;
+  for (std::size_t i = 0; i < kKernelOps; ++i) known.emplace_back(name(static_cast<KernelOp>(i)));
   for (std::size_t i = 0; i < kCommOps; ++i) known.emplace_back(name(static_cast<CommOp>(i)));
   std::string list;
   for (const std::string& op : known) list += (list.empty() ? "" : ", ") + op;
   if (!arguments.has("op")) return Refusal{exit_usage, fmt::format("--op is missing; expected one of {}", list)};
   const std::string op = arguments.value("op");
-  if (std::find(std::begin(kKernelOps), std::end(kKernelOps), op) != std::end(kKernelOps)) {
-    return Refusal{exit_usage, fmt::format("--op {} is not built yet; there are {}", op, list)};
-  }
+  if (kernel_op(op)) return Refusal{exit_usage, fmt::format("fit: --op {} is not built yet", op)};
   CommTableOptions options;
   const auto found = comm_op(op);
   if (!found) {

@@ -15,15 +15,24 @@ namespace moesim {
 inline constexpr std::array<OptionRow, 5> kTableOptions = {
     {{.name = "op",
       .value = "OP",
-      .meaning = "what was timed: nccl custom_allreduce deepep_ll deepep_normal nvlink_a2a p2p",
-      .choices = "nccl custom_allreduce deepep_ll deepep_normal nvlink_a2a p2p"},
-     {.name = "gpu", .value = "NAME", .meaning = "only rows of this GPU", .completion = Completion::gpu},
+      .meaning = "what was timed: gemm moe moe_wideep grouped_gemm attn_decode attn_prefill attn_mixed mla_decode "
+                 "mla_prefill mla_bmm quantize linear_attention memory_pass, or nccl custom_allreduce deepep_ll "
+                 "deepep_normal nvlink_a2a p2p",
+      .choices = "gemm moe moe_wideep grouped_gemm attn_decode attn_prefill attn_mixed mla_decode mla_prefill mla_bmm "
+                 "quantize linear_attention memory_pass nccl custom_allreduce deepep_ll deepep_normal nvlink_a2a p2p"},
+     {.name = "gpu",
+      .value = "NAME",
+      .meaning = "the GPU of a table of kernels that does not say; only its rows of one that does",
+      .completion = Completion::gpu},
      {.name = "provider",
-      .value = "LIBRARY",
-      .meaning = "only rows of this library",
-      .choices = "nccl rccl vllm sglang trtllm deepep flashinfer"},
+      .value = "NAME",
+      .meaning = "whose kernels or library: trtllm vllm sglang deepgemm nccl deepep ...; as --gpu",
+      .choices = "nccl rccl vllm sglang trtllm cublas deepgemm deepep flashinfer"},
      {.name = "lib-version", .value = "VERSION", .meaning = "only rows of this version of their library"},
-     {.name = "cluster", .value = "FILE", .meaning = "the hardware of all rows", .completion = Completion::file}}};
+     {.name = "cluster",
+      .value = "FILE",
+      .meaning = "the hardware of all rows of communication",
+      .completion = Completion::file}}};
 
 /// `kTableOptions` and a command's own.
 template <std::size_t Own>

@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "cli/calibration_options.h"
+#include "cli/fit_kernels.h"
 #include "cli/progress.h"
 #include "config/json_reader.h"
 #include "config/read_collective_profile.h"
@@ -27,10 +28,10 @@ namespace moesim {
 namespace {
 
 constexpr PositionalRow positionals[] = {{.name = "MEASURED.csv", .most = 64}};
-constexpr auto rows = with_table_options(std::array<OptionRow, 5>{
+constexpr auto rows = with_table_options(std::array<OptionRow, 8>{
     {{.name = "section",
       .value = "NAME",
-      .meaning = "only this section of the profile: ring, all_to_all, network, ...",
+      .meaning = "only this section of the profile: ring, all_to_all, network, gemm/fp8, ...",
       .repeated = true},
      {.name = "base",
       .value = "FILE",
@@ -41,6 +42,12 @@ constexpr auto rows = with_table_options(std::array<OptionRow, 5>{
       .value = "PROFILE.json",
       .meaning = "the profile to write",
       .completion = Completion::file},
+     {.name = "source", .value = "TEXT", .meaning = "where the rows are from, for the profile (kernels)"},
+     {.name = "licence", .value = "TEXT", .meaning = "of the rows, for the profile (kernels)"},
+     {.name = "profiles",
+      .value = "FOLDER",
+      .meaning = "refit every kernel profile in it that holds these kernels; prints as --cross-validate",
+      .completion = Completion::folder},
      {.name = "cross-validate", .meaning = "print errors on what fits did not see, by GPU and family, as Markdown"},
      {.name = "quiet", .letter = 'q', .meaning = "no progress on stderr"}}});
 
@@ -255,6 +262,9 @@ int fit_profile(Fitting& fitting, CommOp op, const Arguments& arguments, const s
 }
 
 int run(const Arguments& arguments) {
+  if (const auto op = kernel_op(arguments.value("op"))) {
+    return fit_kernels(*op, arguments, command_line("fit", arguments, rows), today());
+  }
   const auto options = comm_table_options(arguments);
   if (const auto* refusal = std::get_if<Refusal>(&options)) return fail(refusal->code, refusal->message);
   const CommOp op = std::get<CommTableOptions>(options).op;

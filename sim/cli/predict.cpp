@@ -1,8 +1,10 @@
-// moesim predict: every row of a table of measured communication is predicted and compared with its measurement.
+// moesim predict: every row of a table of measured kernels or communication is predicted and compared with its
+// measurement.
 
 #include <fmt/core.h>
 
 #include "cli/calibration_options.h"
+#include "cli/predict_kernels.h"
 #include "report/comm_prediction_text.h"
 #include "report/output_file.h"
 
@@ -14,13 +16,14 @@ constexpr PositionalRow positionals[] = {{.name = "MEASURED.csv"}};
 constexpr auto rows = with_table_options(std::array<OptionRow, 3>{
     {{.name = "profile",
       .value = "FILE",
-      .meaning = "a collective profile over the shipped ones, as fit writes it",
+      .meaning = "a kernel profile instead of the shipped ones, or a collective one over them; fit writes both",
       .completion = Completion::file,
       .repeated = true},
      {.name = "json", .meaning = "print one object instead of the table"},
      {.name = "csv", .value = "FILE", .meaning = "write every prediction to a file", .completion = Completion::file}}});
 
 int run(const Arguments& arguments) {
+  if (const auto kernels = kernel_table_options(arguments)) return predict_kernel_tables(arguments, *kernels);
   const auto options = comm_table_options(arguments);
   if (const auto* refusal = std::get_if<Refusal>(&options)) return fail(refusal->code, refusal->message);
   CommSamples samples = read_comm_tables(arguments.positionals, std::get<CommTableOptions>(options));
@@ -51,7 +54,7 @@ int run(const Arguments& arguments) {
 const Command& predict_command() {
   static const Command command = {
       .name = "predict",
-      .summary = "Predicts every row of a table of measured communication; prints the error.",
+      .summary = "Predicts every row of a table of measured kernels or communication; prints the error.",
       .example = "moesim predict nccl_sweep.csv --op nccl --csv predictions.csv",
       .positionals = positionals,
       .options = rows,

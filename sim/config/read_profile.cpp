@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
@@ -67,6 +68,36 @@ CacheGain cache_of(const JsonReader& section) {
   return cache ? read_cache(*cache) : CacheGain{};
 }
 
+std::vector<double> numbers(const JsonReader& list, double low, double high) {
+  std::vector<double> values;
+  for (const JsonReader& element : list.elements()) values.push_back(element.number_in(low, high));
+  return values;
+}
+
+/// Knots in octaves; factors within a factor three, so that a broken table cannot turn the law round.
+KernelResidual residual_of(const JsonReader& section) {
+  const std::optional<JsonReader> r = section.find("residual");
+  if (!r) return {};
+  constexpr std::array<std::string_view, 3> known{"x", "y", "factor"};
+  r->expect_only(known);
+  KernelResidual residual{.x = numbers(r->at("x"), -100, 100),
+                          .y = numbers(r->at("y"), -100, 100),
+                          .factor = numbers(r->at("factor"), 1.0 / 3, 3)};
+  for (const std::string_view axis : {"x", "y"}) {
+    const std::vector<double>& knots = axis == "x" ? residual.x : residual.y;
+    if (knots.empty()) r->at(axis).fail("expected at least one knot");
+    if (std::adjacent_find(knots.begin(), knots.end(), std::greater_equal<>()) != knots.end()) {
+      r->at(axis).fail("expected knots in ascending order");
+    }
+  }
+  const std::size_t count = residual.x.size() * residual.y.size();
+  if (residual.factor.size() != count || count > kMostResidualKnots) {
+    r->at("factor").fail(fmt::format("expected one factor a knot, {} and at most {}, got {}", count, kMostResidualKnots,
+                                     residual.factor.size()));
+  }
+  return residual;
+}
+
 RegimeErrors read_errors(const JsonReader& reader) {
   constexpr std::array<std::string_view, 7> known{"regime", "rows", "mape", "median_ape", "p90_ape", "bias", "log_sd"};
   constexpr std::array<std::string_view, kSizeRegimes> regimes{"small", "medium", "large"};
@@ -82,8 +113,8 @@ RegimeErrors read_errors(const JsonReader& reader) {
 
 SectionOrigin read_origin(const JsonReader& section) {
   const JsonReader reader = section.at("origin");
-  constexpr std::array<std::string_view, 8> known{"source",    "provider",     "licence",   "gpu",
-                                                  "fit_range", "derived_from", "residuals", "errors"};
+  constexpr std::array<std::string_view, 9> known{"source",       "provider", "licence",   "gpu",   "fit_range",
+                                                  "derived_from", "date",     "residuals", "errors"};
   reader.expect_only(known);
   SectionOrigin origin{.source = reader.at("source").string(),
                        .provider = reader.at("provider").string(),
@@ -91,6 +122,7 @@ SectionOrigin read_origin(const JsonReader& section) {
                        .gpu = reader.at("gpu").string(),
                        .fit_range = text(reader, "fit_range"),
                        .derived_from = text(reader, "derived_from"),
+                       .date = text(reader, "date"),
                        .residuals = {},
                        .errors = {}};
   if (const std::optional<JsonReader> residuals = reader.find("residuals")) {
@@ -111,9 +143,9 @@ SectionOrigin read_origin(const JsonReader& section) {
 }
 
 GemmSection read_gemm(const JsonReader& r) {
-  constexpr std::array<std::string_view, 11> known{"math",   "batched_fixed", "fixed",     "compute",
+  constexpr std::array<std::string_view, 12> known{"math",   "batched_fixed", "fixed",     "compute",
                                                    "memory", "norm",          "tile_half", "tiles_for_bandwidth",
-                                                   "split",  "cache",         "origin"};
+                                                   "split",  "cache",         "residual",  "origin"};
   r.expect_only(known);
   GemmSection s;
   s.math = r.at("math").data_type();
@@ -126,12 +158,13 @@ GemmSection read_gemm(const JsonReader& r) {
   s.tiles_for_bandwidth = r.at("tiles_for_bandwidth").number_in(1e-2, 1e4);
   s.split = time(r.at("split"));
   s.cache = cache_of(r);
+  s.residual = residual_of(r);
   s.origin = read_origin(r);
   return s;
 }
 
 MoeSection read_moe(const JsonReader& r) {
-  constexpr std::array<std::string_view, 12> known{"math",
+  constexpr std::array<std::string_view, 13> known{"math",
                                                    "fixed",
                                                    "compute",
                                                    "memory",
@@ -142,6 +175,7 @@ MoeSection read_moe(const JsonReader& r) {
                                                    "per_thousand_slots",
                                                    "tiles_for_bandwidth",
                                                    "cache",
+                                                   "residual",
                                                    "origin"};
   r.expect_only(known);
   MoeSection s;
@@ -156,13 +190,14 @@ MoeSection read_moe(const JsonReader& r) {
   s.per_thousand_slots = time(r.at("per_thousand_slots"));
   s.tiles_for_bandwidth = r.at("tiles_for_bandwidth").number_in(1e-2, 1e4);
   s.cache = cache_of(r);
+  s.residual = residual_of(r);
   s.origin = read_origin(r);
   return s;
 }
 
 GroupedSection read_grouped(const JsonReader& r) {
-  constexpr std::array<std::string_view, 8> known{"math",  "fixed", "compute", "memory", "norm", "activation_memory",
-                                                  "block", "origin"};
+  constexpr std::array<std::string_view, 9> known{"math",  "fixed",    "compute", "memory", "norm", "activation_memory",
+                                                  "block", "residual", "origin"};
   r.expect_only(known);
   GroupedSection s;
   s.math = r.at("math").data_type();
@@ -176,14 +211,15 @@ GroupedSection read_grouped(const JsonReader& r) {
   if (std::find(kMoeBlocks.begin(), kMoeBlocks.end(), s.block) == kMoeBlocks.end()) {
     block.fail(fmt::format("expected one of 16, 32, 64, 128, 256, got {}", s.block));
   }
+  s.residual = residual_of(r);
   s.origin = read_origin(r);
   return s;
 }
 
 DecodeAttentionSection read_decode(const JsonReader& r) {
-  constexpr std::array<std::string_view, 12> known{"math",        "kv_cache",   "head_dim", "fixed",
-                                                   "underfilled", "per_unit",   "compute",  "memory",
-                                                   "norm",        "split_keys", "cache",    "origin"};
+  constexpr std::array<std::string_view, 13> known{"math",     "kv_cache", "head_dim", "fixed", "underfilled",
+                                                   "per_unit", "compute",  "memory",   "norm",  "split_keys",
+                                                   "cache",    "residual", "origin"};
   r.expect_only(known);
   DecodeAttentionSection s;
   s.math = r.at("math").data_type();
@@ -197,13 +233,15 @@ DecodeAttentionSection read_decode(const JsonReader& r) {
   s.norm = norm(r.at("norm"));
   s.split_keys = r.at("split_keys").number_in(1, 1e9);
   s.cache = cache_of(r);
+  s.residual = residual_of(r);
   s.origin = read_origin(r);
   return s;
 }
 
 PrefillAttentionSection read_prefill(const JsonReader& r) {
-  constexpr std::array<std::string_view, 11> known{"math",    "kv_cache", "head_dim", "absorbed", "fixed", "per_unit",
-                                                   "compute", "memory",   "norm",     "longest",  "origin"};
+  constexpr std::array<std::string_view, 12> known{"math",  "kv_cache", "head_dim", "absorbed",
+                                                   "fixed", "per_unit", "compute",  "memory",
+                                                   "norm",  "longest",  "residual", "origin"};
   r.expect_only(known);
   PrefillAttentionSection s;
   s.math = r.at("math").data_type();
@@ -216,6 +254,7 @@ PrefillAttentionSection read_prefill(const JsonReader& r) {
   s.memory = efficiency(r.at("memory"));
   s.norm = norm(r.at("norm"));
   s.longest = r.at("longest").number_in(0, 100);
+  s.residual = residual_of(r);
   s.origin = read_origin(r);
   return s;
 }
@@ -394,25 +433,29 @@ KernelProfile read_kernel_profile_file(const fs::path& path) {
 
 KernelProfileChoice select_kernel_profile(const std::string& calibration, std::string_view gpu, EnginePreset engine,
                                           const fs::path& from) {
+  return select_kernel_profile(calibration, gpu, name(engine), from);
+}
+
+KernelProfileChoice select_kernel_profile(const std::string& calibration, std::string_view gpu,
+                                          std::string_view provider, const fs::path& from) {
   KernelProfileChoice choice;
   if (calibration == "auto") {
-    const fs::path expected = profile_folder() / fmt::format("{}-{}.json", gpu, name(engine));
+    const fs::path expected = profile_folder() / fmt::format("{}-{}.json", gpu, provider);
     std::error_code error;
     // The usual case without opening every profile.
-    const std::vector<Candidate> candidates = fs::exists(expected, error)
-                                                  ? std::vector{Candidate{expected, std::string(name(engine)), true}}
-                                                  : profiles_of(gpu);
+    const std::vector<Candidate> candidates =
+        fs::exists(expected, error) ? std::vector{Candidate{expected, std::string(provider), true}} : profiles_of(gpu);
     if (candidates.empty()) {
       choice.file = profile_folder() / "roofline.json";
       choice.reason = fmt::format("no measured profile of {}; stated efficiencies of its datasheet rates", gpu);
     } else {
       const auto same = std::find_if(candidates.begin(), candidates.end(),
-                                     [&](const Candidate& c) { return c.provider == name(engine); });
+                                     [&](const Candidate& c) { return c.provider == provider; });
       const Candidate& best = same != candidates.end() ? *same : candidates.front();
       choice.file = best.file;
       choice.reason = best.same_gpu ? fmt::format("measured on {}", gpu)
                                     : fmt::format("no measured profile of {}; one of the same chip stands in", gpu);
-      if (same == candidates.end()) choice.reason += fmt::format(", {} for {}", best.provider, name(engine));
+      if (same == candidates.end()) choice.reason += fmt::format(", {} for {}", best.provider, provider);
     }
   } else if (calibration == "roofline") {
     choice.file = profile_folder() / "roofline.json";

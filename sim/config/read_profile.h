@@ -29,5 +29,8 @@ struct KernelProfileChoice {
 /// "roofline"; or a file, tried in the folder `from`, the current one and the product's root. Throws ConfigError.
 KernelProfileChoice select_kernel_profile(const std::string& calibration, std::string_view gpu, EnginePreset engine,
                                           const std::filesystem::path& from = {});
+/// The same for kernels of any provider: trtllm, deepgemm, ours ...
+KernelProfileChoice select_kernel_profile(const std::string& calibration, std::string_view gpu,
+                                          std::string_view provider, const std::filesystem::path& from = {});
 
 }  // namespace moesim

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <bit>
+#include <utility>
 
 #include "core/check.h"
 #include "core/math.h"
@@ -22,14 +23,19 @@ PNorm::PNorm(double p) {
   first_cell_ = std::bit_cast<std::uint64_t>(first) >> cell_bits_;
   first_ = std::bit_cast<double>(first_cell_ << cell_bits_);
   const std::uint64_t last_cell = std::bit_cast<std::uint64_t>(1.0) >> cell_bits_;
+  std::vector<Parabola> cells;
+  cells.reserve(last_cell - first_cell_ + 1);
+  double g0 = p_norm(first_, 1, p);
   for (std::uint64_t cell = first_cell_; cell <= last_cell; ++cell) {
     const double left = std::bit_cast<double>(cell << cell_bits_);
     const double width = std::bit_cast<double>((cell + 1) << cell_bits_) - left;
-    const double g0 = p_norm(left, 1, p);
     const double g1 = p_norm(left + width / 2, 1, p);
     const double g2 = p_norm(left + width, 1, p);
-    cells_.push_back({g0, (4 * g1 - 3 * g0 - g2) / width, 2 * (g0 - 2 * g1 + g2) / (width * width)});
+    cells.push_back({g0, (4 * g1 - 3 * g0 - g2) / width, 2 * (g0 - 2 * g1 + g2) / (width * width)});
+    g0 = g2;
   }
+  table_ = std::make_shared<const std::vector<Parabola>>(std::move(cells));
+  cells_ = table_->data();
 }
 
 }  // namespace moesim

@@ -3,13 +3,15 @@
 
 #include <bit>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace moesim {
 
 /// (a^p + b^p)^(1/p) = m g(t) with m the larger, t the smaller over the larger, g(t) = (1 + t^p)^(1/p). Each octave of
 /// t is cut into equal cells, each with the parabola through g at its ends and its middle; below the first cell g is 1.
-/// Relative error at most 4e-7 for every p >= 1 (infinity: the maximum); exact where a or b is zero.
+/// Relative error at most 4e-7 for every p >= 1 (infinity: the maximum); exact where a or b is zero. Copies share their
+/// cells.
 class PNorm {
  public:
   explicit PNorm(double p);
@@ -34,7 +36,8 @@ class PNorm {
   double first_ = 1;  // t of the left end of the first cell
   unsigned cell_bits_ = 0;
   std::uint64_t first_cell_ = 0;
-  std::vector<Parabola> cells_;
+  std::shared_ptr<const std::vector<Parabola>> table_;
+  const Parabola* cells_ = nullptr;
 };
 
 }  // namespace moesim

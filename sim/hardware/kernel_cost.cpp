@@ -24,6 +24,7 @@ constexpr std::int64_t kLatentHeads = 64;  // query heads in one unit of absorbe
 constexpr std::int64_t kQueryGroup = 16;   // query heads of a KV head are padded to this
 constexpr double kScanChunk = 64;          // tokens
 constexpr double kScanState = 128 * 128;   // state elements of a head to which per_chunk refers
+constexpr std::size_t kMostNorms = 64;     // that are taken over
 constexpr double kGroupedColumns = 128;    // columns of a tile of a grouped GEMM
 
 std::size_t index(DataType type) {
@@ -109,6 +110,34 @@ KernelCost::AttentionTable KernelCost::prepare(const std::vector<Section>& secti
   return table;
 }
 
+ResidualPlace residual_place(const GemmShape& shape) {
+  return {real(shape.m), real(shape.n) * real(shape.k) * bytes_per_element(shape.weight) * real(shape.batch)};
+}
+
+ResidualPlace residual_place(const AttentionShape& shape, const DecodeWork& work, int multiprocessors) {
+  const std::int64_t heads = shape.latent ? ceil_div(shape.query_heads, kLatentHeads) : shape.kv_heads;
+  return {real(work.sequences * heads) / multiprocessors,
+          std::max(1.0, real(work.visible_keys) / real(work.sequences))};
+}
+
+ResidualPlace residual_place(const AttentionShape& shape, std::span<const PrefillWork> work, int multiprocessors) {
+  const std::int64_t kv_heads = shape.latent ? 1 : shape.kv_heads;
+  double units = 0, products = 0;
+  for (const PrefillWork& w : work) {
+    if (w.new_tokens <= 0) continue;
+    const double packed = real(kv_heads * ceil_div(w.new_tokens * shape.query_heads, kv_heads * kQueryRows));
+    units += packed;
+    products += packed * round_up(w.pairs / real(w.new_tokens) + kKeyBlock, kKeyBlock);
+  }
+  return {units / multiprocessors, products / units};
+}
+
+ResidualPlace residual_place(const MoeShape& shape, const ExpertLoad& load) {
+  const double matrices = shape.gated ? 3 : 2;
+  const double expert = matrices * real(shape.intermediate) * real(shape.hidden) * bytes_per_element(shape.weight);
+  return {real(load.rows) / real(load.active), real(load.active) * expert};
+}
+
 const KernelCost::PreparedAttention& KernelCost::choose(const AttentionTable& table, const AttentionShape& shape) {
   const auto& candidates = table[narrow(shape.kv_cache)][narrow(shape.math)];
   const PreparedAttention* best = &candidates.front();
@@ -125,7 +154,14 @@ const KernelCost::PreparedAttention& KernelCost::choose(const AttentionTable& ta
 }
 
 KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheState cache)
-    : gpu_(gpu), profile_(profile), cache_(cache), scan_norm_(norm(profile.chunked_scan.norm)) {
+    : KernelCost(gpu, profile, cache, Norms()) {}
+
+KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheState cache, Norms known)
+    : gpu_(gpu),
+      profile_(profile),
+      cache_(cache),
+      norms_(known.size() < kMostNorms ? std::move(known) : Norms()),
+      scan_norm_(norm(profile.chunked_scan.norm)) {
   MOESIM_CHECK(gpu.multiprocessors > 0 && gpu.memory_bandwidth.value > 0 && gpu.bf16.value > 0,
                "GPU {}: {} multiprocessors, {} B/s, {} FLOP/s in bf16", gpu.id, gpu.multiprocessors,
                gpu.memory_bandwidth.value, gpu.bf16.value);
@@ -196,8 +232,8 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
       best = std::min(best, p.norm(compute, memory) + (splits > 1 ? p.split : 0));
     }
   }
-  return Duration::from_seconds(((shape.batch > 1 ? p.batched_fixed : p.fixed) + best) *
-                                factor_of(section.factor, KernelFamily::gemm, m));
+  const double time = (shape.batch > 1 ? p.batched_fixed : p.fixed) + best;
+  return Duration::from_seconds(time * section.residual(m, weights) * factor_of(section.factor, KernelFamily::gemm, m));
 }
 
 Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeWork& work) const {
@@ -221,7 +257,8 @@ Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeW
   if (cache_ == CacheState::replayed) memory /= cache_speed(section.cache, bytes, real(gpu_.l2.value));
   const double time = section.fixed.seconds() + section.underfilled.seconds() * std::max(0.0, 1 - load) +
                       section.per_unit.seconds() * std::max(1.0, load) + p.norm(memory, flops * p.inverse_rate);
-  return Duration::from_seconds(time * factor_of(section.factor, decode_family(shape), keys));
+  return Duration::from_seconds(time * section.residual(load, keys) *
+                                factor_of(section.factor, decode_family(shape), keys));
 }
 
 Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<const PrefillWork> work) const {
@@ -263,28 +300,35 @@ Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<co
   const auto time = [&](double tiles, double all) {
     return per_unit * std::max(1.0, tiles / gpu_.multiprocessors) + p.norm(memory, std::max(all, tail) * per_product);
   };
-  const double sum = section.fixed.seconds() + std::min(time(units, products), time(packed_units, packed_products));
-  return Duration::from_seconds(sum * factor_of(section.factor, prefill_family(shape), real(longest_chunk)));
+  const double form = section.fixed.seconds() + std::min(time(units, products), time(packed_units, packed_products));
+  const double residual =
+      section.residual(packed_units / gpu_.multiprocessors, packed_products / (packed_units * kQueryRows));
+  return Duration::from_seconds(form * residual *
+                                factor_of(section.factor, prefill_family(shape), real(longest_chunk)));
 }
 
 Duration KernelCost::memory_pass(Bytes bytes) const {
-  if (bytes.value <= 0) return {};
-  const PassSection& s = profile_.memory_pass;
-  const double b = real(bytes.value);
-  return Duration::from_seconds((s.fixed.seconds() + b / (s.memory * bandwidth(s.cache, b))) *
-                                factor_of(s.factor, KernelFamily::memory_pass, b));
+  return bytes.value > 0 ? pass_time(profile_.memory_pass, KernelFamily::memory_pass, real(bytes.value)) : Duration();
+}
+
+Duration KernelCost::pass_time(const PassSection& section, KernelFamily family, double bytes) const {
+  const double time = section.fixed.seconds() + bytes / (section.memory * bandwidth(section.cache, bytes));
+  return Duration::from_seconds(time * factor_of(section.factor, family, bytes));
 }
 
 Duration KernelCost::quantize(std::int64_t m, std::int64_t k, DataType to) const {
+  const Duration convert = quantize_convert(m, k, to);
+  return to == DataType::fp8 ? convert + quantize_scale(m, k) : convert;
+}
+
+Duration KernelCost::quantize_convert(std::int64_t m, std::int64_t k, DataType to) const {
   if (m <= 0 || k <= 0) return {};
-  const double elements = real(m) * real(k);
-  const auto pass = [&](const PassSection& s, double bytes) {
-    return (s.fixed.seconds() + bytes / (s.memory * bandwidth(s.cache, bytes))) *
-           factor_of(s.factor, KernelFamily::quantize, bytes);
-  };
-  double time = pass(profile_.quantize_convert, elements * (2 + bytes_per_element(to)));
-  if (to == DataType::fp8 && profile_.quantize_scale) time += pass(*profile_.quantize_scale, elements * 2);
-  return Duration::from_seconds(time);
+  return pass_time(profile_.quantize_convert, KernelFamily::quantize, real(m) * real(k) * (2 + bytes_per_element(to)));
+}
+
+Duration KernelCost::quantize_scale(std::int64_t m, std::int64_t k) const {
+  if (m <= 0 || k <= 0 || !profile_.quantize_scale) return {};
+  return pass_time(*profile_.quantize_scale, KernelFamily::quantize, real(m) * real(k) * 2);
 }
 
 Duration KernelCost::linear_attention(const RecurrentShape& shape, const RecurrentWork& work) const {
@@ -340,8 +384,9 @@ MoeCost MoeCost::fused(const KernelCost& kernels, const MoeShape& shape) {
   cost.per_row_ = (2 * hidden * activation + 4 * matrices * inner + inner * activation + 4 * hidden) * pass;
   cost.wave_ = gpu.multiprocessors;
   cost.tiles_for_full_bandwidth_ = gpu.multiprocessors / s.tiles_for_bandwidth;
+  cost.expert_bytes_ = (matrices + 1) * inner * hidden * weight;
+  cost.residual_ = s.residual;
   if (kernels.cache() == CacheState::replayed) {
-    cost.expert_bytes_ = (matrices + 1) * inner * hidden * weight;
     cost.cache_bytes_ = real(gpu.l2.value);
     cost.cache_ = s.cache;
   }
@@ -374,6 +419,8 @@ MoeCost MoeCost::grouped(const KernelCost& kernels, const MoeShape& shape, Group
   cost.fixed_ = s.fixed.seconds();
   cost.factor_ = s.factor;
   cost.per_row_ = (2 * matrices * inner + inner * activation) / (s.activation_memory * bandwidth);
+  cost.expert_bytes_ = (matrices + 1) * inner * hidden * weight;
+  cost.residual_ = s.residual;
   return cost;
 }
 
@@ -399,7 +446,18 @@ Duration MoeCost::operator()(const ExpertLoad& load) const {
   }
   const double time = fixed_ + best + per_expert_ * active + per_token_ * real(load.tokens) +
                       per_local_token_ * real(load.local_tokens) + per_row_ * rows;
-  return Duration::from_seconds(time * factor_of(factor_, KernelFamily::fused_experts, expert_size(load)));
+  return Duration::from_seconds(time * residual_(rows / active, active * expert_bytes_) *
+                                factor_of(factor_, KernelFamily::fused_experts, expert_size(load)));
+}
+
+Duration MoeCost::product(const ExpertLoad& load, Product product) const {
+  if (load.rows <= 0) return {};
+  MOESIM_CHECK(first_block_ == last_block_, "the products of a fused op are not apart");
+  const Gemm& gemm = gemms_[product == Product::up ? 0 : 1];
+  const double compute = gemm.tile[first_block_] * real(load.padded_rows[first_block_]);
+  const double memory = real(load.active) * gemm.expert + real(load.rows) * gemm.row;
+  const double factor = residual_(real(load.rows) / real(load.active), real(load.active) * expert_bytes_);
+  return Duration::from_seconds((fixed_ / 2 + norm_(compute, memory)) * factor);
 }
 
 }  // namespace moesim

@@ -2,8 +2,9 @@
 // Operator shape -> time on one GPU, through a calibration profile. Device time only, as in a CUDA-graph replay;
 // launch and host time are added where a step is put together (execution/).
 //
-// Every form is fixed + pn(compute, memory) with pn(a, b) = (a^p + b^p)^(1/p), so no time is below flops / peak or
-// bytes / bandwidth. S multiprocessors, P dense peak, W memory bandwidth.
+// Every form is fixed + pn(compute, memory) with pn(a, b) = (a^p + b^p)^(1/p), so no form is below flops / peak or
+// bytes / bandwidth. S multiprocessors, P dense peak, W memory bandwidth. Where a section has a residual, the time is
+// the form times the residual's factor at the two numbers named "residual:".
 
 #include <array>
 #include <cstdint>
@@ -28,19 +29,21 @@ class KernelCost {
  public:
   /// `profile` holds constants per operator family and data type; see kernel_profile.h.
   KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheState cache = CacheState::evicted);
+  /// The same with other constants; takes over what it prepared for exponents that stay (a fit asks thousands).
+  KernelCost with(const KernelProfile& profile) const { return KernelCost(gpu_, profile, cache_, norms_); }
 
   /// fixed + min over tile a x b and split s of
   ///     pn(ceil(nt s / S) 2ab ceil64(k / s) S / (P ec h / (h + h0)),
   ///        (bytes + [s > 1] 8mns) / (em W min(1, cb nt s / S))) + [s > 1] split
   /// with nt = batch ceil(m / a) ceil(n / b) tiles and h = ab / (a + b). 16-bit activations with narrower weights
   /// (weight-only quantisation) compute at the activations' rate, on 16 rows at a time, and read the weights' bytes.
-  /// Quantisation of the activations is not contained.
+  /// Quantisation of the activations is not contained. Residual: m, weight bytes.
   Duration gemm(const GemmShape& shape) const;
 
   /// fixed + ts max(0, 1 - u / S) + tu max(u / S, 1)
   ///     + pn(cache bytes / (em W min(1, u ceil(keys / c) / S)), padded flops / (ec P)),
   /// u = sequences x KV heads (latent: x ceil(query heads / 64)); the group of query heads is padded to 16 (latent:
-  /// 64), keys to 64. Assumes all sequences have the mean number of keys.
+  /// 64), keys to 64. Assumes all sequences have the mean number of keys. Residual: u / S, keys.
   Duration decode_attention(const AttentionShape& shape, const DecodeWork& work) const;
 
   /// One varlen kernel over all sequences: fixed + min over {one head, one KV head's whole group a tile} of
@@ -48,6 +51,7 @@ class KernelCost {
   /// u_i tiles of 128 rows, keys_i the mean number of visible keys + 64 rounded up to 64. Cached keys are read again.
   /// Decode steps of a mixed batch are a call of decode_attention of their own; the times add. Absorbed MLA (`latent`)
   /// takes the `absorbed` sections of `mla_prefill`; other shapes with key_dim != value_dim its expanded ones.
+  /// Residual: packed tiles of all sequences / S, mean keys of a query.
   Duration prefill_attention(const AttentionShape& shape, std::span<const PrefillWork> work) const;
 
   /// One kernel that reads and writes `bytes` in all: norm, rope, residual, activation, copy, router top-k ...
@@ -55,6 +59,9 @@ class KernelCost {
   /// Dynamic quantisation of an m x k bf16 activation: conversion, and before it the reduction of a tensor-wide scale
   /// where the provider has one (fp8 only).
   Duration quantize(std::int64_t m, std::int64_t k, DataType to) const;
+  /// Its two kernels apart: the conversion, and the reduction (no time where the provider has none).
+  Duration quantize_convert(std::int64_t m, std::int64_t k, DataType to) const;
+  Duration quantize_scale(std::int64_t m, std::int64_t k) const;
 
   /// Decode: fixed + (2 states + activations) / (em W). Prefill: fixed + pn(per_chunk x chunks one after the other,
   /// bytes / (em W)), chunks of 64 tokens, heads spread over the multiprocessors. Both add.
@@ -72,6 +79,9 @@ class KernelCost {
   PNorm prepared_norm(double p) const;
 
  private:
+  using Norms = std::vector<std::pair<double, PNorm>>;  // by exponent
+  KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheState cache, Norms known);
+
   struct PreparedGemm {
     double fixed, batched_fixed, split;  // seconds
     std::array<double, 7> wave;          // seconds of one wave and one element of k, by tile
@@ -93,6 +103,7 @@ class KernelCost {
   /// least one.
   template <class Section, class Suits>
   AttentionTable prepare(const std::vector<Section>& sections, Suits suits);
+  Duration pass_time(const PassSection& section, KernelFamily family, double bytes) const;
   /// Prepares an exponent once; valid until the next call.
   const PNorm& norm(double p);
   static const PreparedAttention& choose(const AttentionTable& table, const AttentionShape& shape);
@@ -100,11 +111,20 @@ class KernelCost {
   GpuSpec gpu_;
   KernelProfile profile_;
   CacheState cache_ = CacheState::evicted;
-  std::vector<std::pair<double, PNorm>> norms_;  // by exponent; before everything that copies from it
-  std::vector<PreparedGemm> gemms_;              // by data type
+  Norms norms_;                      // before everything that copies from it
+  std::vector<PreparedGemm> gemms_;  // by data type
   AttentionTable decode_, latent_decode_, prefill_, expanded_prefill_, absorbed_prefill_;
   PNorm scan_norm_;
 };
+
+/// Where the residual of a section is asked: two positive numbers.
+struct ResidualPlace {
+  double x = 1, y = 1;
+};
+ResidualPlace residual_place(const GemmShape& shape);
+ResidualPlace residual_place(const AttentionShape& shape, const DecodeWork& work, int multiprocessors);
+ResidualPlace residual_place(const AttentionShape& shape, std::span<const PrefillWork> work, int multiprocessors);
+ResidualPlace residual_place(const MoeShape& shape, const ExpertLoad& load);
 
 /// Time of the routed experts of one layer on one rank. Prepared once a shape, since it is asked for every rank, layer
 /// and step: one call takes about 50 ns.
@@ -116,13 +136,20 @@ class MoeCost {
   ///       pn(2 rows N K (1 + S / (2 max(tiles, S))) / (P ec b / (b + b0)), A N K wb / (em W min(1, cb tiles / S)))
   ///     + X / (ea W) + te A + tr T topk / 1000
   /// rows padded to b (at least one full wave of tiles), A experts with rows, X the bytes of the passes between.
+  /// Residual: rows of an active expert, bytes of the active experts' weights.
   static MoeCost fused(const KernelCost& kernels, const MoeShape& shape);
   /// The two grouped GEMMs and the activation between them, rows already permuted by the dispatch (DeepEP backends):
   ///     fixed + sum over the GEMMs of pn(2 rows N K / (P ec), (A N K wb + R (K ab + 2N)) / (em W)) + activation.
+  /// Residual as of the fused op.
   static MoeCost grouped(const KernelCost& kernels, const MoeShape& shape, GroupedLayout layout);
 
   /// No rows take no time.
   Duration operator()(const ExpertLoad& load) const;
+
+  /// The two GEMMs of an expert, gate and up in one.
+  enum class Product { up, down };
+  /// One of the two GEMMs of `grouped` alone, with half of the fixed time.
+  Duration product(const ExpertLoad& load, Product product) const;
 
  private:
   struct Gemm {
@@ -140,8 +167,10 @@ class MoeCost {
   double fixed_ = 0, per_expert_ = 0, per_token_ = 0, per_local_token_ = 0, per_row_ = 0;  // seconds
   double wave_ = 0;  // tiles of one full wave; 0: partial waves cost their share
   double tiles_for_full_bandwidth_ = 0;
+  double expert_bytes_ = 0;
+  KernelResidual residual_;
   // Of a replayed benchmark loop; the gain is zero inside a model.
-  double expert_bytes_ = 0, cache_bytes_ = 1;
+  double cache_bytes_ = 1;
   CacheGain cache_{};
   RegimeFactors factor_ = kUnperturbed;  // the regimes of fused and grouped experts are the same
 };

@@ -12,6 +12,7 @@
 #include "core/data_type.h"
 #include "core/units.h"
 #include "hardware/kernel_regime.h"
+#include "hardware/kernel_residual.h"
 
 namespace moesim {
 
@@ -26,8 +27,8 @@ struct FitResiduals {
   std::string split;
 };
 
-/// Errors of a section in one regime of its family, on shapes that no fit saw; `log_sd` is that of a normal
-/// distribution of ln(predicted / measured) with the same 90 % interval, (q95 - q5) / 3.29.
+/// Errors of a section in one regime of its family, on shapes that no fit saw; `log_sd` is that of a centred normal
+/// distribution of ln(predicted / measured) with the same 90 % interval: the 90 % quantile of its magnitude / 1.645.
 struct RegimeErrors {
   SizeRegime regime = SizeRegime::small;
   std::int64_t rows = 0;
@@ -42,6 +43,7 @@ struct SectionOrigin {
   std::string gpu;           ///< measured on
   std::string fit_range;     ///< shapes covered; beyond it the form extrapolates
   std::string derived_from;  ///< what stands in for what is missing; empty when measured for this very case
+  std::string date;          ///< of the fit, where it differs from the profile's
   std::optional<FitResiduals> residuals;
   std::vector<RegimeErrors> errors;  ///< by regime; those with rows only
 };
@@ -66,6 +68,7 @@ struct GemmSection {
   double tiles_for_bandwidth = 1;  ///< cb: bandwidth grows until S / cb tiles are in flight
   Duration split;                  ///< tk: reduction of a split along k
   CacheGain cache;
+  KernelResidual residual;
   RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
@@ -80,6 +83,7 @@ struct MoeSection {
   Duration per_thousand_slots;     ///< tr: routing, for each 1000 (token, choice) pairs
   double tiles_for_bandwidth = 1;  ///< cb
   CacheGain cache;
+  KernelResidual residual;
   RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
@@ -91,6 +95,7 @@ struct GroupedSection {
   double compute = 0, memory = 0, norm = 1;
   double activation_memory = 0;
   int block = 64;  ///< rows to which an expert is padded; one of kMoeBlocks
+  KernelResidual residual;
   RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
@@ -104,6 +109,7 @@ struct DecodeAttentionSection {
   double compute = 0, memory = 0, norm = 1;
   double split_keys = 1;  ///< c: keys of a split along the context
   CacheGain cache;
+  KernelResidual residual;
   RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
@@ -116,6 +122,7 @@ struct PrefillAttentionSection {
   Duration per_unit;
   double compute = 0, memory = 0, norm = 1;
   double longest = 1;  ///< lw: weight of the longest unit
+  KernelResidual residual;
   RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };

@@ -9,6 +9,7 @@
 
 #include "core/math.h"
 #include "report/comm_prediction_text.h"
+#include "report/short_lists.h"
 
 namespace moesim {
 
@@ -250,37 +251,6 @@ ordered_json new_file(const CommSystem& system, const ProfileFile& file) {
   json["network_line_rate"] = fmt::format("{:.6g} GB/s", nics ? cluster.nic.bandwidth.value * 1e-9 : 50);
   json["network_efficiency"] = nics ? cluster.nic.efficiency : 0.93;
   return json;
-}
-
-/// Lists of numbers and texts on one line each.
-std::string with_short_lists(const std::string& text) {
-  std::string result;
-  std::size_t at = 0;
-  bool quoted = false;
-  while (at < text.size()) {
-    const char c = text[at];
-    if (c == '"' && (at == 0 || text[at - 1] != '\\')) quoted = !quoted;
-    if (c != '[' || quoted) {
-      result += c;
-      ++at;
-      continue;
-    }
-    const std::size_t end = text.find_first_of("[]{}", at + 1);
-    if (end == std::string::npos || text[end] != ']') {
-      result += c;
-      ++at;
-      continue;
-    }
-    for (; at <= end; ++at) {
-      if (text[at] != '\n') {
-        result += text[at];
-        continue;
-      }
-      while (at + 1 < end && text[at + 1] == ' ') ++at;
-      if (result.back() == ',') result += ' ';
-    }
-  }
-  return result;
 }
 
 }  // namespace

@@ -1,0 +1,81 @@
+#include "calibration/kernel_sample.h"
+
+#include <algorithm>
+#include <array>
+
+namespace moesim {
+
+namespace {
+
+constexpr std::array<std::string_view, kKernelOps> kNames{
+    "gemm",       "moe",         "moe_wideep", "grouped_gemm", "attn_decode",      "attn_prefill", "attn_mixed",
+    "mla_decode", "mla_prefill", "mla_bmm",    "quantize",     "linear_attention", "memory_pass"};
+
+double size_of(const TimedGemm& timed) {
+  return static_cast<double>(timed.shape.m);
+}
+double size_of(const TimedExperts& timed) {
+  return expert_size(timed.load);
+}
+double size_of(const TimedAttention& timed) {
+  std::int64_t longest = 0;
+  for (const PrefillWork& work : timed.prefill) longest = std::max(longest, work.new_tokens);
+  return longest > 0 ? static_cast<double>(longest) : decode_size(timed.decode);
+}
+double size_of(const TimedQuantize& timed) {
+  const double written = timed.pass == TimedQuantize::Pass::convert ? bytes_per_element(timed.to) : 0;
+  return static_cast<double>(timed.m) * static_cast<double>(timed.k) * (2 + written);
+}
+double size_of(const TimedRecurrence& timed) {
+  return static_cast<double>(timed.work.decode_sequences + timed.work.prefill_tokens);
+}
+double size_of(const TimedPass& timed) {
+  return static_cast<double>(timed.bytes.value);
+}
+
+KernelFamily family(const TimedGemm& /*timed*/) {
+  return KernelFamily::gemm;
+}
+KernelFamily family(const TimedExperts& timed) {
+  return expert_family(timed.layout.has_value());
+}
+KernelFamily family(const TimedAttention& timed) {
+  return timed.prefill.empty() ? decode_family(timed.shape) : prefill_family(timed.shape);
+}
+KernelFamily family(const TimedQuantize& /*timed*/) {
+  return KernelFamily::quantize;
+}
+KernelFamily family(const TimedRecurrence& /*timed*/) {
+  return KernelFamily::linear_attention;
+}
+KernelFamily family(const TimedPass& /*timed*/) {
+  return KernelFamily::memory_pass;
+}
+
+}  // namespace
+
+std::string_view name(KernelOp op) {
+  return kNames[static_cast<std::size_t>(op)];
+}
+
+std::optional<KernelOp> kernel_op(std::string_view text) {
+  for (std::size_t i = 0; i < kKernelOps; ++i) {
+    if (kNames[i] == text) return static_cast<KernelOp>(i);
+  }
+  return std::nullopt;
+}
+
+KernelFamily family_of(const KernelSample& sample) {
+  return std::visit([](const auto& timed) { return family(timed); }, sample.timed);
+}
+
+SizeRegime size_regime(const KernelSample& sample) {
+  const double size = std::visit([](const auto& timed) { return size_of(timed); }, sample.timed);
+  return size_regime(family_of(sample), size);
+}
+
+std::string_view regime_name(const KernelSample& sample) {
+  return regime_name(family_of(sample), size_regime(sample));
+}
+
+}  // namespace moesim
