@@ -18,8 +18,8 @@ struct ProfileFile {
   std::string rest;     ///< the family that gives what the file lacks
 };
 
-/// The file with the sections of `fits` as `profile` has them, rates at the line rates of `base`, or of `cluster`.
-std::string collective_profile_json(const CollectiveProfile& profile, std::span<const SectionFit> fits,
-                                    const CommSystem& system, const ProfileFile& file);
+/// The file with the sections of `fits`, rates at the line rates of `base`, or of `cluster`.
+std::string collective_profile_json(std::span<const SectionFit> fits, const CommSystem& system,
+                                    const ProfileFile& file);
 
 }  // namespace moesim
