@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Fits the collective profiles that ship, and writes results/calibration/communication.md.
 # Usage: calibrate/fit-collectives.sh FOLDER   (with the tables of measured communication)
-# SOURCE_DATE_EPOCH sets the date in the profiles. About MINUTES of one core, half of that for the chapter
-# deepep_normal; families and chapters run side by side where there are more. Run on its own result it changes nothing.
+# SOURCE_DATE_EPOCH sets the date in the profiles. Some minutes; families and chapters run side by side. A fit keeps
+# what its profile has where nothing is better, so that only last digits may move when it is run on its own result.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -12,7 +12,7 @@ profiles=$root/calibrate/profiles
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# together COMMAND...: waits for all jobs; fails where one does.
+# together: waits for all jobs; fails where one does.
 together() {
   local job
   for job in $(jobs -p); do wait "$job"; done
