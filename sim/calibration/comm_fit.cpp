@@ -8,6 +8,7 @@
 #include "calibration/least_squares.h"
 #include "calibration/spread_starts.h"
 #include "calibration/touched_constants.h"
+#include "calibration/version_eras.h"
 #include "core/check.h"
 #include "core/math.h"
 
@@ -55,14 +56,12 @@ void make_usable(const FitSection& section, std::vector<CollectiveProfile>& prof
       ring.ll128_step = ring.step;
     }
     for (const CostCurve curve : section.curves) {
-      CustomAllReduce* custom = curve == CostCurve::custom_all_reduce          ? &profile.custom_all_reduce
-                                : curve == CostCurve::custom_all_reduce_sglang ? &profile.custom_all_reduce_sglang
-                                : curve == CostCurve::custom_all_reduce_trtllm ? &profile.custom_all_reduce_trtllm
-                                                                               : nullptr;
-      if (custom != nullptr && custom->max_ranks == 0) {
-        *custom = {8,   Duration::microseconds(5), Duration::nanoseconds(50),
-                   0.5, Duration::microseconds(8), Duration::nanoseconds(100),
-                   0.7};
+      if (section.op != CommOp::custom_allreduce) continue;
+      CustomAllReduce& custom = all_reduce_kernels(profile, curve);
+      if (custom.max_ranks == 0) {
+        custom = {8,   Duration::microseconds(5), Duration::nanoseconds(50),
+                  0.5, Duration::microseconds(8), Duration::nanoseconds(100),
+                  0.7};
       }
     }
     const auto fits = [&](CostCurve curve) { return section.curves.front() == curve; };
@@ -73,17 +72,19 @@ void make_usable(const FitSection& section, std::vector<CollectiveProfile>& prof
     some(profile.low_latency_combine.token_share, fits(CostCurve::low_latency_combine));
     some(profile.normal_dispatch.token_share, fits(CostCurve::normal_dispatch));
     some(profile.normal_combine.token_share, fits(CostCurve::normal_combine));
-    if (fits(CostCurve::put) && profile.put.share == 0) {
-      profile.put = {Duration::microseconds(8), Duration::nanoseconds(200), 1};
-    }
+    if (fits(CostCurve::put)) some(profile.put.share, true);
+    if (fits(CostCurve::get)) some(profile.get.share, true);
   }
 }
 
+/// Leaves the law of the section alone, of one version of its library.
 void drop_corrections(const FitSection& section, CollectiveProfile& profile) {
   if (section.between_domains) return;
-  std::erase_if(profile.corrections, [&](const CurveCorrection& correction) {
-    return std::find(section.curves.begin(), section.curves.end(), correction.curve) != section.curves.end();
-  });
+  const auto own = [&](const auto& entry) {
+    return std::find(section.curves.begin(), section.curves.end(), entry.curve) != section.curves.end();
+  };
+  std::erase_if(profile.corrections, own);
+  std::erase_if(profile.older_all_reduce, own);
 }
 
 void set_all(const FitSection& section, std::span<const double> logs, std::vector<CollectiveProfile>& profiles) {
@@ -92,32 +93,61 @@ void set_all(const FitSection& section, std::span<const double> logs, std::vecto
   }
 }
 
+/// Where a fit starts: from the values given unless they are ignored; from what is usual, and around it, unless they
+/// are a prior, else around them.
+std::vector<std::vector<double>> starts_of(const FitSection& section, const CollectiveProfile& from, Given given,
+                                           std::size_t points) {
+  std::vector<double> own, usual;
+  for (const FitParameter& parameter : section.parameters) {
+    usual.push_back(logarithm(parameter.usual));
+    // From a bound, where a logarithm moves nothing, no fit would come away.
+    const double value = parameter.get(from);
+    const bool inside = value > 1.01 * parameter.low && value < 0.99 * parameter.high;
+    own.push_back(inside ? logarithm(value) : usual.back());
+  }
+  std::vector<std::vector<double>> starts;
+  if (given != Given::ignored) starts.push_back(own);
+  if (given != Given::prior) starts.push_back(usual);
+  std::vector<double> low, high;
+  for (const FitParameter& parameter : section.parameters) {
+    low.push_back(logarithm(parameter.low));
+    high.push_back(logarithm(parameter.high));
+  }
+  constexpr std::size_t many = 500;  // points that leave one valley
+  constexpr int more_starts = 3;     // up to a factor e each way
+  if (points >= many) return starts;
+  std::vector<std::vector<double>> spread = spread_starts(starts.back(), low, high, 1, more_starts);
+  starts.insert(starts.end(), spread.begin() + 1, spread.end());
+  return starts;
+}
+
 void fit_parameters(CommPredictor& predictor, const FitSection& section, const std::vector<Point>& points,
-                    std::vector<CollectiveProfile>& profiles, Prior prior) {
+                    std::vector<CollectiveProfile>& profiles, Given given) {
   const std::vector<const CommSample*> samples = samples_of(points);
   const CollectiveProfile& from = profiles[samples.front()->system];
   LeastSquares problem;
-  const std::size_t priors = prior == Prior::given ? section.parameters.size() : 0;
+  const std::size_t priors = given == Given::kept ? 0 : section.parameters.size();
+  const double weight = given == Given::prior ? kPriorWeight : kUsualWeight;
   problem.residuals = points.size() + priors;
+  problem.starts = starts_of(section, from, given, points.size());
+  std::vector<double> exact;  // as given, on a bound too
+  for (const FitParameter& parameter : section.parameters) {
+    problem.low.push_back(logarithm(parameter.low));
+    problem.high.push_back(logarithm(parameter.high));
+    exact.push_back(logarithm(std::clamp(parameter.get(from), parameter.low, parameter.high)));
+  }
+  const std::vector<double> start = problem.starts.front();
   std::vector<CollectiveProfile> tried = profiles;
-  std::vector<double> start;
   problem.evaluate = [&](std::span<const double> x, std::span<double> residuals) {
     set_all(section, x, tried);
     const std::vector<double> seconds = predictor.predict(samples, tried);
     for (std::size_t i = 0; i < points.size(); ++i) residuals[i] = logarithm(seconds[i]) - points[i].log_measured;
-    constexpr double weight = 0.03;
     for (std::size_t j = 0; j < priors; ++j) residuals[points.size() + j] = weight * (x[j] - start[j]);
   };
-  for (const FitParameter& parameter : section.parameters) {
-    problem.low.push_back(logarithm(parameter.low));
-    problem.high.push_back(logarithm(parameter.high));
-    // From a bound, where a logarithm moves nothing, no fit would come away.
-    const double given = parameter.get(from);
-    const bool inside = given > 1.01 * parameter.low && given < 0.99 * parameter.high;
-    start.push_back(logarithm(inside ? given : std::sqrt(parameter.low * parameter.high)));
-  }
-  problem.starts = spread_starts(start, problem.low, problem.high, 1, 5);  // up to a factor e each way
-  set_all(section, minimize(problem).x, profiles);
+  const LeastSquaresEnd end = minimize(problem);
+  constexpr double better = 1e-3;
+  if (given == Given::kept && cost_of(problem, exact) * (1 - better) <= end.cost) return;
+  set_all(section, end.x, profiles);
 }
 
 /// Evenly chosen `most` of `all`, the ends among them.
@@ -179,7 +209,7 @@ void fit_corrections(CommPredictor& predictor, const FitSection& section, const 
 
 void fit_section(CommPredictor& predictor, std::span<const CommSystem> systems, const FitSection& section,
                  std::span<const CommSample* const> samples, std::vector<CollectiveProfile>& profiles,
-                 Corrections corrections, Prior prior) {
+                 Corrections corrections, Given given) {
   std::vector<const CommSample*> taken;
   for (const CommSample* sample : samples) {
     if (section.takes(*sample)) taken.push_back(sample);
@@ -188,7 +218,7 @@ void fit_section(CommPredictor& predictor, std::span<const CommSystem> systems, 
   for (CollectiveProfile& profile : profiles) drop_corrections(section, profile);
   make_usable(section, profiles);
   const std::vector<Point> points = points_of(systems, taken);
-  fit_parameters(predictor, section, points, profiles, prior);
+  fit_parameters(predictor, section, points, profiles, given);
   if (corrections == Corrections::fitted) fit_corrections(predictor, section, points, profiles);
 }
 
@@ -285,6 +315,37 @@ std::vector<FittedRange> ranges_of(const std::vector<const CommSample*>& samples
   return list;
 }
 
+/// Samples to fit and to predict.
+struct Split {
+  std::vector<const CommSample*> seen, unseen;
+};
+
+/// None where one side is empty. All-reduce kernels of engines on a system left out: by version, each with what the
+/// other systems hold for it.
+std::vector<Split> splits_of(std::span<const CommSystem> systems, const FitSection& section, HoldOut hold_out,
+                             const std::vector<const CommSample*>& seen, const std::vector<const CommSample*>& unseen) {
+  if (seen.empty() || unseen.empty()) return {};
+  if (hold_out != HoldOut::systems || section.op != CommOp::custom_allreduce) return {{seen, unseen}};
+  std::map<std::string, std::vector<const CommSample*>> by_system, by_version;
+  for (const CommSample* sample : seen) by_system[systems[sample->system].name].push_back(sample);
+  for (const CommSample* sample : unseen) by_version[sample->version].push_back(sample);
+  std::vector<std::vector<VersionEra>> eras;
+  for (const auto& [system, own] : by_system) eras.push_back(version_eras(systems, own));
+  std::vector<Split> splits;
+  for (const auto& [version, own] : by_version) {
+    Split split;
+    for (const std::vector<VersionEra>& list : eras) {
+      const VersionEra& era = era_of(list, version);
+      split.seen.insert(split.seen.end(), era.samples.begin(), era.samples.end());
+    }
+    const auto same =
+        std::find_if(splits.begin(), splits.end(), [&](const Split& other) { return other.seen == split.seen; });
+    Split& place = same != splits.end() ? *same : splits.emplace_back(std::move(split));
+    place.unseen.insert(place.unseen.end(), own.begin(), own.end());
+  }
+  return splits;
+}
+
 /// Ratio of the errors with corrections to those without, over all that was left out.
 bool corrections_earn_their_place(const std::vector<HeldOutErrors>& held_out) {
   double ratio = 1;
@@ -299,7 +360,7 @@ bool corrections_earn_their_place(const std::vector<HeldOutErrors>& held_out) {
 
 HeldOutErrors cross_validate(CommPredictor& predictor, std::span<const CommSystem> systems, const FitSection& section,
                              std::span<const CommSample* const> samples, const std::vector<CollectiveProfile>& profiles,
-                             HoldOut hold_out, const FitProgress& progress) {
+                             HoldOut hold_out, const FitProgress& progress, Given given) {
   const std::vector<const CommSample*> taken = taken_by(section, samples);
   HeldOutErrors errors{hold_out, {}, {}};
   if (taken.empty()) return errors;
@@ -308,18 +369,19 @@ HeldOutErrors cross_validate(CommPredictor& predictor, std::span<const CommSyste
   for (std::size_t fold = 0; fold < count; ++fold) {
     std::vector<const CommSample*> seen, unseen;
     for (std::size_t i = 0; i < taken.size(); ++i) (folds[i] == fold ? unseen : seen).push_back(taken[i]);
-    if (hold_out == HoldOut::ranks) {
+    if (hold_out == HoldOut::ranks || hold_out == HoldOut::systems) {
       std::erase_if(unseen, [&](const CommSample* sample) {
         return std::none_of(seen.begin(), seen.end(),
                             [&](const CommSample* other) { return (other->domains > 1) == (sample->domains > 1); });
       });
     }
-    if (!seen.empty() && !unseen.empty()) {
+    for (const Split& split : splits_of(systems, section, hold_out, seen, unseen)) {
       std::vector<CollectiveProfile> fitted = profiles;
-      fit_section(predictor, systems, section, seen, fitted, Corrections::fitted);
-      const std::vector<ScoredSample> corrected = score(predictor, unseen, fitted);
+      fit_section(predictor, systems, section, split.seen, fitted, Corrections::fitted,
+                  given == Given::prior ? given : Given::ignored);
+      const std::vector<ScoredSample> corrected = score(predictor, split.unseen, fitted);
       for (CollectiveProfile& profile : fitted) drop_corrections(section, profile);
-      const std::vector<ScoredSample> law = score(predictor, unseen, fitted);
+      const std::vector<ScoredSample> law = score(predictor, split.unseen, fitted);
       errors.corrected.insert(errors.corrected.end(), corrected.begin(), corrected.end());
       errors.law.insert(errors.law.end(), law.begin(), law.end());
     }
@@ -330,7 +392,7 @@ HeldOutErrors cross_validate(CommPredictor& predictor, std::span<const CommSyste
 
 SectionFit fit_and_validate(CommPredictor& predictor, std::span<const CommSystem> systems, const FitSection& section,
                             std::span<const CommSample* const> samples, std::vector<CollectiveProfile>& profiles,
-                            std::span<const HoldOut> hold_outs, const FitProgress& progress, Prior prior) {
+                            std::span<const HoldOut> hold_outs, const FitProgress& progress, Given given) {
   SectionFit fit;
   fit.section = &section;
   fit.samples = taken_by(section, samples);
@@ -343,10 +405,11 @@ SectionFit fit_and_validate(CommPredictor& predictor, std::span<const CommSystem
   fit.ranges = ranges_of(fit.samples);
   fit.before = score(predictor, fit.samples, profiles);
   for (const HoldOut hold_out : hold_outs) {
-    fit.held_out.push_back(cross_validate(predictor, systems, section, fit.samples, profiles, hold_out, progress));
+    fit.held_out.push_back(
+        cross_validate(predictor, systems, section, fit.samples, profiles, hold_out, progress, given));
   }
   fit.corrections = corrections_earn_their_place(fit.held_out) ? Corrections::fitted : Corrections::none;
-  fit_section(predictor, systems, section, fit.samples, profiles, fit.corrections, prior);
+  fit_section(predictor, systems, section, fit.samples, profiles, fit.corrections, given);
   for (CollectiveProfile& profile : profiles) {
     std::erase_if(profile.fitted, [&](const FittedRange& range) {
       return !section.between_domains &&
@@ -355,6 +418,7 @@ SectionFit fit_and_validate(CommPredictor& predictor, std::span<const CommSystem
     profile.fitted.insert(profile.fitted.end(), fit.ranges.begin(), fit.ranges.end());
   }
   fit.after = score(predictor, fit.samples, profiles);
+  fit.profile = profiles[fit.samples.front()->system];
   return fit;
 }
 

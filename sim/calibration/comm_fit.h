@@ -17,17 +17,22 @@ inline constexpr std::size_t kMostKnots = 64;
 
 enum class Corrections { none, fitted };
 
-/// Whether what few rows leave open stays near the parameters given: one e-fold away costs as much as an error of 3 %
-/// at one point. None where the parameters given were fitted to the same rows.
-enum class Prior { none, given };
+/// What the profiles given count for.
+enum class Given {
+  ignored,  ///< they may be of rows that must not be seen: what the rows leave open stays near what is usual
+  kept,     ///< they stay where no fit is better by a thousandth of the cost, so that a fit repeated changes nothing
+  prior     ///< what few rows leave open stays near them
+};
+/// One e-fold away from a prior, or from what is usual, costs as much as such an error at one point.
+inline constexpr double kPriorWeight = 0.03, kUsualWeight = 0.01;
 
 /// `profiles` (one a system) with the parameters of `section` fitted to `samples`, the same numbers for all systems:
 /// least squares on the logarithm of time over the points (geometric means of repeats, data types and versions),
-/// soft-L1 of scale 0.1, several starts around the given values. With corrections, what is left at each size in one
+/// soft-L1 of scale 0.1, several starts. With corrections, what is left at each size in one
 /// domain becomes the section's `CurveCorrection`s. Samples that the section does not take are ignored.
 void fit_section(CommPredictor& predictor, std::span<const CommSystem> systems, const FitSection& section,
                  std::span<const CommSample* const> samples, std::vector<CollectiveProfile>& profiles,
-                 Corrections corrections, Prior prior = Prior::none);
+                 Corrections corrections, Given given = Given::ignored);
 
 /// Which samples are left out together.
 enum class HoldOut {
@@ -54,11 +59,12 @@ struct HeldOutErrors {
 using FitProgress = std::function<void(std::int64_t done, std::int64_t total)>;
 
 /// Every sample of the section predicted by a fit without its fold. A fold that is everything is not scored, nor are
-/// samples inside a domain (between domains) when their count of ranks is the only one there: the law has parts that
-/// nothing else would fit.
+/// samples inside a domain (between domains) when their count of ranks, or their system, is the only one there: the law
+/// has parts that nothing else would fit. `profiles` count as `Given::prior` for `given` so, else not at all. Engines'
+/// all-reduce kernels on a system left out are predicted by the versions of the others that serve theirs.
 HeldOutErrors cross_validate(CommPredictor& predictor, std::span<const CommSystem> systems, const FitSection& section,
                              std::span<const CommSample* const> samples, const std::vector<CollectiveProfile>& profiles,
-                             HoldOut hold_out, const FitProgress& progress = {});
+                             HoldOut hold_out, const FitProgress& progress = {}, Given given = Given::ignored);
 
 /// Fits on fewer points a constant follow their noise.
 inline constexpr std::size_t kEnoughPoints = 3;
@@ -66,6 +72,8 @@ inline constexpr std::size_t kEnoughPoints = 3;
 /// A fitted section with all that is known of how good it is.
 struct SectionFit {
   const FitSection* section = nullptr;
+  std::string through;                      ///< of kernels older than the newest: the last version that had them
+  CollectiveProfile profile;                ///< of the first sample's system
   std::vector<const CommSample*> samples;   ///< that it took
   std::size_t points = 0, constants = 0;    ///< distinct, and those of the section that they tell
   std::vector<ScoredSample> before, after;  ///< with the profiles given, and with those fitted to the same samples
@@ -80,6 +88,6 @@ struct SectionFit {
 SectionFit fit_and_validate(CommPredictor& predictor, std::span<const CommSystem> systems, const FitSection& section,
                             std::span<const CommSample* const> samples, std::vector<CollectiveProfile>& profiles,
                             std::span<const HoldOut> hold_outs, const FitProgress& progress = {},
-                            Prior prior = Prior::none);
+                            Given given = Given::kept);
 
 }  // namespace moesim

@@ -47,6 +47,7 @@ Family family_of(CostCurve curve) {
     case CostCurve::custom_all_reduce_trtllm:
       return Family::custom;
     case CostCurve::put:
+    case CostCurve::get:
       return Family::put;
     case CostCurve::low_latency_dispatch:
     case CostCurve::low_latency_combine:
@@ -125,8 +126,7 @@ const MoeExchange& CommPredictor::exchange(const CommSample& sample, MoeBackend 
       .first->second;
 }
 
-double CommPredictor::exchange_seconds(const CommSample& sample, const CollectiveProfile& profile) {
-  const MoeExchange made = exchange(sample, backend_of(sample.curve)).with(profile, sample.payload);
+double CommPredictor::exchange_seconds(const CommSample& sample, const MoeExchange& made) const {
   const std::size_t ranks = sample.ranks;
   const Reach reach = reach_of(sample);
   const double all = static_cast<double>(sample.tokens) * static_cast<double>(ranks);
@@ -148,43 +148,57 @@ double CommPredictor::exchange_seconds(const CommSample& sample, const Collectiv
   }
 }
 
-double CommPredictor::put_seconds(const CommSample& sample, const CollectiveProfile& profile) const {
+double CommPredictor::transfer_seconds(const CommSample& sample, const CollectiveProfile& profile) const {
   const LinkClass& nic = systems_[sample.system].topology->cluster().nic;
-  const PutTransfer& put = profile.put;
+  const BatchTransfer& law = sample.curve == CostCurve::get ? profile.get : profile.put;
   const auto messages = static_cast<double>(sample.messages);
-  double seconds = put.latency.seconds() + put.per_message.seconds() * messages;
-  if (put.share > 0) {
-    seconds += static_cast<double>(sample.bytes) * messages / (put.share * nic.bandwidth.value * nic.efficiency);
+  double wire = law.per_message.seconds() * messages;
+  if (law.share > 0) {
+    wire = std::max(wire,
+                    static_cast<double>(sample.bytes) * messages / (law.share * nic.bandwidth.value * nic.efficiency));
   }
-  return seconds;
+  return law.latency.seconds() + law.fill.seconds() * (messages - 1) / (messages - 1 + law.fill_messages) + wire;
 }
 
 std::vector<double> CommPredictor::predict(std::span<const CommSample* const> samples,
                                            std::span<const CollectiveProfile> profiles) {
-  std::map<std::tuple<GroupKey, std::string_view>, GroupCollectives> prepared;
+  std::map<std::tuple<GroupKey, std::string_view, const OlderAllReduce*>, GroupCollectives> prepared;
+  std::map<ExchangeKey, MoeExchange> exchanges;
   std::vector<CollectiveProfile> with_sms(profiles.begin(), profiles.end());
   std::vector<double> seconds;
   seconds.reserve(samples.size());
   for (const CommSample* sample : samples) {
     const Family family = family_of(sample->curve);
     if (family == Family::put) {
-      seconds.push_back(put_seconds(*sample, profiles[sample->system]));
+      seconds.push_back(transfer_seconds(*sample, profiles[sample->system]));
       continue;
     }
     if (family == Family::exchange) {
-      CollectiveProfile& profile = with_sms[sample->system];
-      profile.normal_sms =
-          sample->sms > 0 ? static_cast<std::int32_t>(sample->sms) : profiles[sample->system].normal_sms;
-      seconds.push_back(exchange_seconds(*sample, profile));
+      const ExchangeKey key{{sample->system, sample->nodes, sample->ranks},
+                            backend_of(sample->curve),
+                            sample->payload.dispatch.value,
+                            sample->payload.combine.value,
+                            sample->sms};
+      auto ready = exchanges.find(key);
+      if (ready == exchanges.end()) {
+        CollectiveProfile& profile = with_sms[sample->system];
+        profile.normal_sms =
+            sample->sms > 0 ? static_cast<std::int32_t>(sample->sms) : profiles[sample->system].normal_sms;
+        ready =
+            exchanges.emplace(key, exchange(*sample, backend_of(sample->curve)).with(profile, sample->payload)).first;
+      }
+      seconds.push_back(exchange_seconds(*sample, ready->second));
       continue;
     }
     const bool custom = family == Family::custom;
     const std::string_view engine = custom ? engine_of(sample->curve) : "";
-    const std::tuple key{GroupKey{sample->system, sample->nodes, sample->ranks}, engine};
+    const CollectiveProfile& profile = profiles[sample->system];
+    const OlderAllReduce* const older = custom ? older_all_reduce(profile, sample->curve, sample->version) : nullptr;
+    const std::tuple key{GroupKey{sample->system, sample->nodes, sample->ranks}, engine, older};
     auto ready = prepared.find(key);
     if (ready == prepared.end()) {
-      const CollectiveProfile& profile = profiles[sample->system];
-      ready = prepared.emplace(key, group(*sample).with(custom ? with_engine(profile, engine) : profile)).first;
+      const auto own = [&] { return group(*sample).with(with_engine(profile, engine, sample->version)); };
+      ready = prepared.emplace(key, custom ? own() : group(*sample).with(profile)).first;
     }
     const Bytes bytes{sample->bytes};
     seconds.push_back(

@@ -42,6 +42,7 @@ struct CommSample {
   std::int64_t tokens = 0, hidden = 0, top_k = 0, experts = 0, sms = 0;
   TokenPayload payload = {};
   std::string library;  ///< with its version, for the record
+  std::string version;  ///< of the library; empty: not known
   std::string source;   ///< source_id
   double measured = 0;  ///< seconds
 

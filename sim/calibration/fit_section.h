@@ -15,6 +15,7 @@ struct FitParameter {
   double (*get)(const CollectiveProfile&);
   void (*set)(CollectiveProfile&, double);
   double low = 0, high = 0;  ///< positive: fitted as logarithms
+  double usual = 0;          ///< what it is on most systems: where fits start that must not know any result
 };
 
 /// A part of a profile that is fitted at once, because its parameters meet in one law.

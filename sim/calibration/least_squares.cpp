@@ -76,6 +76,15 @@ std::vector<std::size_t> moving_parameters(const LeastSquares& problem) {
 
 }  // namespace
 
+double cost_of(const LeastSquares& problem, std::span<const double> x) {
+  std::vector<double> residuals(problem.residuals);
+  problem.evaluate(x, residuals);
+  const double b = problem.soft * problem.soft;
+  double cost = 0;
+  for (const double r : residuals) cost += b * (std::sqrt(1 + r * r / b) - 1);
+  return std::isfinite(cost) ? cost : INFINITY;
+}
+
 LeastSquaresEnd minimize(const LeastSquares& problem) {
   const std::vector<std::size_t> free = moving_parameters(problem);
   LeastSquaresEnd best{problem.starts.front(), INFINITY};

@@ -23,6 +23,9 @@ struct LeastSquaresEnd {
   std::vector<double> x;
   double cost = 0;  ///< half the sum
 };
+/// Half the sum of the losses at `x`.
+double cost_of(const LeastSquares& problem, std::span<const double> x);
+
 LeastSquaresEnd minimize(const LeastSquares& problem);
 
 }  // namespace moesim

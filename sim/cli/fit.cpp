@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
@@ -12,6 +13,7 @@
 #include <set>
 #include <sstream>
 
+#include "calibration/version_eras.h"
 #include "cli/calibration_options.h"
 #include "cli/fit_kernels.h"
 #include "cli/progress.h"
@@ -114,6 +116,63 @@ std::vector<const CommSample*> samples_for(const Fitting& fitting, const FitSect
   });
 }
 
+/// Samples that are fitted together.
+struct SampleGroup {
+  std::string label;    ///< beside the GPU: version or NIC
+  std::string through;  ///< of older kernels: the last version that had them
+  std::vector<const CommSample*> samples;
+};
+
+/// The samples of a section on one GPU: by era of the library for engines' all-reduce kernels, by NIC for puts.
+std::vector<SampleGroup> groups_for(const Fitting& fitting, const FitSection& section, const std::string& gpu) {
+  const std::vector<const CommSample*> samples = samples_for(fitting, section, gpu);
+  if (samples.empty()) return {};
+  std::vector<SampleGroup> groups;
+  if (section.op == CommOp::custom_allreduce) {
+    std::vector<VersionEra> eras = version_eras(fitting.samples.systems, samples);
+    for (std::size_t i = 0; i < eras.size(); ++i) {
+      const bool newest = i + 1 == eras.size();
+      groups.push_back({eras.size() > 1 ? (newest ? "newer" : "to " + eras[i].through) : "",
+                        newest ? "" : eras[i].through, std::move(eras[i].samples)});
+    }
+    return groups;
+  }
+  if (section.op != CommOp::p2p) return {{"", "", samples}};
+  std::map<std::string, std::vector<const CommSample*>> by_nic;
+  for (const CommSample* sample : samples) {
+    by_nic[fitting.samples.systems[sample->system].profile.nic].push_back(sample);
+  }
+  for (auto& [nic, own] : by_nic) groups.push_back({nic.empty() ? "other NICs" : nic, "", std::move(own)});
+  return groups;
+}
+
+/// The profiles given, those of the systems of `family` replaced by one of the measured family whose links are nearest
+/// in rate, so that what a fit starts from knows nothing of the system left out. Empty where there is no other.
+std::vector<CollectiveProfile> profiles_of_another_family(const Fitting& fitting, const FitSection& section,
+                                                          const std::string& family) {
+  const auto rate = [&](const CommSample& sample) {
+    return fitting.samples.systems[sample.system].topology->cluster().scale_up_link.bandwidth.value;
+  };
+  const auto kind = [&](const CommSample& sample) {
+    return fitting.samples.systems[sample.system].topology->cluster().scale_up;
+  };
+  const auto samples = samples_for(fitting, section, "");
+  const auto own = std::find_if(samples.begin(), samples.end(),
+                                [&](const CommSample* sample) { return family_of(fitting.gpu(*sample)) == family; });
+  const CommSample* nearest = nullptr;
+  const auto distance = [&](const CommSample& sample) { return std::abs(std::log(rate(sample) / rate(**own))); };
+  for (const CommSample* sample : samples) {
+    if (family_of(fitting.gpu(*sample)) == family || kind(*sample) != kind(**own)) continue;
+    if (nearest == nullptr || distance(*sample) < distance(*nearest)) nearest = sample;
+  }
+  if (nearest == nullptr) return {};
+  std::vector<CollectiveProfile> profiles = fitting.profiles;
+  for (std::size_t i = 0; i < profiles.size(); ++i) {
+    if (family_of(fitting.samples.systems[i].gpu) == family) profiles[i] = fitting.profiles[nearest->system];
+  }
+  return profiles;
+}
+
 std::vector<HoldOut> hold_outs(CommOp op) {
   if (op == CommOp::nccl || op == CommOp::custom_allreduce || op == CommOp::p2p)
     return {HoldOut::points, HoldOut::ranks};
@@ -137,16 +196,26 @@ int cross_validate_all(Fitting& fitting, CommOp op, const std::string& command) 
     const bool joint = section->between_domains || op == CommOp::p2p;
     if (joint) gpus = {""};
     for (const std::string& gpu : gpus) {
-      if (interrupted()) return fail(exit_interrupted, "interrupted");
-      Progress progress(fmt::format("{} {}", section->name, gpu), fitting.style);
-      const auto samples = samples_for(fitting, *section, gpu);
-      std::vector<CollectiveProfile> profiles = fitting.profiles;
-      std::vector<HoldOut> wanted = hold_outs(op);
-      if (joint) wanted.push_back(HoldOut::systems);
-      SectionFit fit =
-          fit_and_validate(predictor, fitting.samples.systems, *section, samples, profiles, wanted, shown(progress));
-      validations.push_back(
-          {joint ? "all systems" : gpu, section, std::move(fit.held_out), fit.corrections == Corrections::fitted});
+      for (const SampleGroup& group : groups_for(fitting, *section, gpu)) {
+        if (interrupted()) return fail(exit_interrupted, "interrupted");
+        std::string subject = joint ? (group.label.empty() ? "all systems" : group.label) : gpu;
+        if (!joint && !group.label.empty()) subject += ", " + group.label;
+        Progress progress(fmt::format("{} {}", section->name, subject), fitting.style);
+        std::vector<CollectiveProfile> profiles = fitting.profiles;
+        std::vector<HoldOut> wanted = hold_outs(op);
+        if (section->between_domains) wanted.push_back(HoldOut::systems);
+        SectionFit fit = fit_and_validate(predictor, fitting.samples.systems, *section, group.samples, profiles, wanted,
+                                          shown(progress));
+        validations.push_back({subject, section, std::move(fit.held_out), fit.corrections == Corrections::fitted});
+      }
+    }
+    if (op == CommOp::p2p) {
+      // Another NIC is another family: what a system says of one with other NICs.
+      validations.push_back({"all systems",
+                             section,
+                             {cross_validate(predictor, fitting.samples.systems, *section,
+                                             samples_for(fitting, *section, ""), fitting.profiles, HoldOut::systems)},
+                             false});
     }
     if (joint) continue;
     for (const std::string& family : families) {
@@ -159,10 +228,12 @@ int cross_validate_all(Fitting& fitting, CommOp op, const std::string& command) 
       // Corrections as in the profiles of the family's GPUs.
       const bool corrected = std::any_of(validations.begin(), validations.end(),
                                          [&](const CrossValidation& v) { return v.section == section && v.corrected; });
+      const std::vector<CollectiveProfile> others = profiles_of_another_family(fitting, *section, family);
       validations.push_back({family,
                              section,
-                             {cross_validate(predictor, fitting.samples.systems, *section, samples, fitting.profiles,
-                                             HoldOut::systems, shown(progress))},
+                             {cross_validate(predictor, fitting.samples.systems, *section, samples,
+                                             others.empty() ? fitting.profiles : others, HoldOut::systems,
+                                             shown(progress), others.empty() ? Given::ignored : Given::prior)},
                              corrected});
     }
   }
@@ -177,7 +248,8 @@ void print_fit(const SectionFit& fit) {
     fmt::print("  {:<34} {:>6} {:>9.1f} {:>9.1f} {:>+9.3f}\n", what, errors.scored, 100 * errors.median_ape,
                100 * errors.p90_ape, errors.bias);
   };
-  fmt::print("{}: {} rows, {} points{}\n", fit.section->name, fit.samples.size(), fit.points,
+  fmt::print("{}{}: {} rows, {} points{}\n", fit.section->name, fit.through.empty() ? "" : " to " + fit.through,
+             fit.samples.size(), fit.points,
              fit.corrections == Corrections::fitted ? ", law with corrections" : ", law");
   fmt::print("  {:<34} {:>6} {:>9} {:>9} {:>9}\n", "", "scored", "median %", "p90 %", "bias");
   line("before", fit.before);
@@ -185,6 +257,16 @@ void print_fit(const SectionFit& fit) {
   for (const HeldOutErrors& errors : fit.held_out) {
     line(fmt::format("{} left out", name(errors.hold_out)),
          fit.corrections == Corrections::fitted ? errors.corrected : errors.law);
+  }
+}
+
+/// Puts the kernels that the profiles hold for a version in the place of the newest, where a fit takes them from.
+void start_from_older(const FitSection& section, const std::string& version, std::vector<CollectiveProfile>& profiles) {
+  for (CollectiveProfile& profile : profiles) {
+    if (const OlderAllReduce* const older = older_all_reduce(profile, section.curves.front(), version)) {
+      const CustomAllReduce kernels = older->kernels;
+      all_reduce_kernels(profile, section.curves.front()) = kernels;
+    }
   }
 }
 
@@ -202,20 +284,25 @@ int fit_profile(Fitting& fitting, CommOp op, const Arguments& arguments, const s
   }
   CommPredictor predictor(fitting.samples.systems);
   std::vector<SectionFit> fits;
+  const Given given = arguments.has("base") ? Given::kept : Given::prior;
   for (const FitSection* section : fitting.sections) {
-    const auto samples = samples_for(fitting, *section, "");
-    if (samples.empty()) continue;
-    if (interrupted()) return fail(exit_interrupted, "interrupted; nothing was written");
-    Progress progress(std::string(section->name), fitting.style);
-    SectionFit fit =
-        fit_and_validate(predictor, fitting.samples.systems, *section, samples, fitting.profiles, hold_outs(op),
-                         shown(progress), arguments.has("base") ? Prior::none : Prior::given);
-    if (fit.points < fit.constants) {
-      fitting.samples.skipped[fmt::format("{}: {} points cannot tell its {} constants", section->name, fit.points,
-                                          fit.constants)] += static_cast<std::int64_t>(fit.samples.size());
-      continue;
+    for (const SampleGroup& group : groups_for(fitting, *section, "")) {
+      if (interrupted()) return fail(exit_interrupted, "interrupted; nothing was written");
+      Progress progress(std::string(section->name), fitting.style);
+      std::vector<CollectiveProfile> profiles = fitting.profiles;
+      if (!group.through.empty()) start_from_older(*section, group.through, profiles);
+      SectionFit fit = fit_and_validate(predictor, fitting.samples.systems, *section, group.samples, profiles,
+                                        hold_outs(op), shown(progress), given);
+      if (fit.points < fit.constants) {
+        fitting.samples.skipped[fmt::format("{}: {} points cannot tell its {} constants", section->name, fit.points,
+                                            fit.constants)] += static_cast<std::int64_t>(fit.samples.size());
+        continue;
+      }
+      fits.push_back(std::move(fit));
+      fits.back().through = group.through;
+      // Sections that follow see what was fitted: the network the rings inside the domains.
+      if (group.through.empty() && op != CommOp::p2p) fitting.profiles = profiles;
     }
-    fits.push_back(std::move(fit));
   }
   if (fits.empty()) {
     std::string reasons;
@@ -253,8 +340,8 @@ int fit_profile(Fitting& fitting, CommOp op, const Arguments& arguments, const s
     text << in.rdbuf();
     file.base = text.str();
   }
-  const std::string problem = write_file_atomically(
-      arguments.value("output"), collective_profile_json(fitting.profiles[first.system], fits, system, file));
+  const std::string problem =
+      write_file_atomically(arguments.value("output"), collective_profile_json(fits, system, file));
   if (!problem.empty()) return fail(exit_missing, problem);
   fmt::print("{}: written{}\n", arguments.value("output"),
              arguments.has("base") ? "" : fmt::format("; what it lacks comes from {}", file.rest));

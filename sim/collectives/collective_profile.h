@@ -74,18 +74,20 @@ struct CustomAllReduce {
   double two_shot_share = 0;
 };
 
-/// One direction of a low-latency exchange: `domain` alone inside one domain; between several
-/// network.latency + per_log2_nodes log2(domains), the busier of NVLink and NIC. Besides, every expert of a rank is
-/// polled (`per_expert`), and the kernel gives one SM to an expert, at most `sms` in all: its T tokens go in
-/// ceil(T / min(experts, sms)) rounds of token_latency + payload / token_share B. With few experts that is what takes
-/// the time: 8 experts use 8 SMs.
+/// One direction of a low-latency exchange: inside one domain domain.latency + per_log2_ranks log2(n / 8), 8 being the
+/// ranks of most measured ones; between several network.latency + per_log2_nodes log2(domains), the busier of NVLink
+/// and NIC. Besides, a rank polls a flag of each of its experts from each rank, `per_flag` each: as many as the group
+/// has experts; and the kernel gives one SM to an expert, at most `sms` in all: its T tokens go in ceil(T /
+/// min(experts, sms)) rounds of token_latency + payload / token_share B. With few experts that is what takes the time:
+/// 8 experts use 8 SMs.
 struct LowLatencyExchange {
   LatencyAndShare domain, network;
-  Duration per_log2_nodes;
-  Duration per_expert, token_latency;
+  Duration per_log2_ranks, per_log2_nodes;
+  Duration per_flag, token_latency;
   double token_share = 0;  ///< 0: no rounds
 };
 inline constexpr std::int64_t kLowLatencySms = 132;  ///< of an H100; from there on bytes bind
+inline constexpr double kLowLatencyRanks = 8;        ///< whose latency the profile's is
 
 /// One direction of DeepEP's normal kernels: rates grow with the SMs that the kernels may use, up to a cap. An SM needs
 /// `per_copy` for a copy and `per_token` for a token beside the bytes; the first token passes alone, at token_share B.
@@ -103,9 +105,14 @@ struct NvlinkExchange {
   double share = 0;
 };
 
-/// One-sided writes over one NIC, as KV transfers do: latency + per_message m + bytes / (share B) for m in one batch.
-struct PutTransfer {
-  Duration latency, per_message;
+/// One-sided transfers over one NIC, as KV transfers are: a batch of m messages takes
+///     latency + fill (m - 1) / (m - 1 + fill_messages) + max(per_message m, bytes / (share B)).
+/// The NIC takes a message in `per_message` or sends at its rate, whichever is slower; what the engine posts until the
+/// queue of the NIC is full, at most `fill`, hides behind neither.
+struct BatchTransfer {
+  Duration latency, fill;
+  double fill_messages = 1;
+  Duration per_message;
   double share = 0;
 };
 
@@ -128,9 +135,10 @@ enum class CostCurve {
   two_sided_combine,
   one_sided_dispatch,
   one_sided_combine,
-  put
+  put,
+  get
 };
-inline constexpr std::size_t kCostCurves = static_cast<std::size_t>(CostCurve::put) + 1;
+inline constexpr std::size_t kCostCurves = static_cast<std::size_t>(CostCurve::get) + 1;
 std::string_view name(CostCurve curve);
 
 /// What the law leaves of a series in one domain: NCCL picks channels, chunks and protocols by size in steps that no
@@ -161,6 +169,14 @@ struct CurveFactors {
   std::array<std::array<double, kSizeRegimes>, kCostCurves> by_curve;
 };
 
+/// All-reduce kernels of an engine up to a version of it; the profile's own section has newer ones.
+struct OlderAllReduce {
+  CostCurve curve = CostCurve::custom_all_reduce;  ///< of the engine
+  std::string through;                             ///< the last version that was measured with them
+  CustomAllReduce kernels;
+  std::vector<CurveCorrection> corrections = {};
+};
+
 struct CollectiveProfile {
   std::string name;      ///< file stem
   std::string provider;  ///< libraries that were measured: "nccl, deepep"
@@ -176,18 +192,27 @@ struct CollectiveProfile {
   NetworkProtocols network;
   CustomAllReduce custom_all_reduce;  ///< of vLLM, and of an engine that was not measured
   CustomAllReduce custom_all_reduce_sglang, custom_all_reduce_trtllm;  ///< max_ranks 0: not measured
+  std::vector<OlderAllReduce> older_all_reduce;                        ///< of one engine from old to new
   LowLatencyExchange low_latency_dispatch, low_latency_combine;
   NormalExchange normal_dispatch, normal_combine;
   std::int32_t normal_sms = 20;  ///< [deepep: Buffer.num_sms]
   NvlinkExchange two_sided_prepare, two_sided_dispatch, two_sided_combine, one_sided_dispatch, one_sided_combine;
-  PutTransfer put;
+  std::string nic;         ///< of the two below, where its name decides: "Thor2"
+  BatchTransfer put, get;  ///< writes and reads
   std::vector<CurveCorrection> corrections;
   std::vector<FittedRange> fitted;
   CurveFactors factors;
 };
 
-/// The same with the all-reduce kernels of `engine` ("vllm", "sglang", "trtllm") as `custom_all_reduce`, where the
-/// profile has them.
-CollectiveProfile with_engine(CollectiveProfile profile, std::string_view engine);
+/// The kernels that `engine` ("vllm", "sglang", "trtllm") had in `version`, where newer ones of the profile are others.
+const OlderAllReduce* older_all_reduce(const CollectiveProfile& profile, CostCurve curve, std::string_view version);
+
+/// The curve of an engine's own all-reduce, and the section with its newest kernels; vLLM's for other curves.
+CostCurve all_reduce_of(std::string_view engine);
+CustomAllReduce& all_reduce_kernels(CollectiveProfile& profile, CostCurve curve);
+
+/// The same with the all-reduce kernels of `engine` in its `version` as `custom_all_reduce`, where the profile has
+/// them; without a version the newest.
+CollectiveProfile with_engine(CollectiveProfile profile, std::string_view engine, std::string_view version = {});
 
 }  // namespace moesim

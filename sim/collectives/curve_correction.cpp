@@ -1,10 +1,12 @@
 #include "collectives/curve_correction.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "core/check.h"
 #include "core/math.h"
+#include "core/version.h"
 
 namespace moesim {
 
@@ -59,19 +61,48 @@ std::string_view name(CostCurve curve) {
       return "one_sided_combine";
     case CostCurve::put:
       return "put";
+    case CostCurve::get:
+      return "get";
   }
   fail_invariant(__FILE__, __LINE__, "unknown curve");
 }
 
-CollectiveProfile with_engine(CollectiveProfile profile, std::string_view engine) {
-  const bool sglang = engine == "sglang" && profile.custom_all_reduce_sglang.max_ranks > 0;
-  const bool trtllm = engine == "trtllm" && profile.custom_all_reduce_trtllm.max_ranks > 0;
-  if (!sglang && !trtllm) return profile;
-  const CostCurve own = sglang ? CostCurve::custom_all_reduce_sglang : CostCurve::custom_all_reduce_trtllm;
-  profile.custom_all_reduce = sglang ? profile.custom_all_reduce_sglang : profile.custom_all_reduce_trtllm;
+CostCurve all_reduce_of(std::string_view engine) {
+  return engine == "sglang"   ? CostCurve::custom_all_reduce_sglang
+         : engine == "trtllm" ? CostCurve::custom_all_reduce_trtllm
+                              : CostCurve::custom_all_reduce;
+}
+
+CustomAllReduce& all_reduce_kernels(CollectiveProfile& profile, CostCurve curve) {
+  return curve == CostCurve::custom_all_reduce_sglang   ? profile.custom_all_reduce_sglang
+         : curve == CostCurve::custom_all_reduce_trtllm ? profile.custom_all_reduce_trtllm
+                                                        : profile.custom_all_reduce;
+}
+
+const OlderAllReduce* older_all_reduce(const CollectiveProfile& profile, CostCurve curve, std::string_view version) {
+  for (const OlderAllReduce& older : profile.older_all_reduce) {
+    if (older.curve == curve && !is_older_version(older.through, version)) return &older;
+  }
+  return nullptr;
+}
+
+CollectiveProfile with_engine(CollectiveProfile profile, std::string_view engine, std::string_view version) {
+  const CostCurve own = all_reduce_of(engine);
+  CustomAllReduce kernels = all_reduce_kernels(profile, own);
+  if (kernels.max_ranks == 0) return profile;
+  std::vector<CurveCorrection> corrections;
+  if (const OlderAllReduce* const older = older_all_reduce(profile, own, version)) {
+    kernels = older->kernels;
+    corrections = older->corrections;
+  } else {
+    std::copy_if(profile.corrections.begin(), profile.corrections.end(), std::back_inserter(corrections),
+                 [&](const CurveCorrection& correction) { return correction.curve == own; });
+  }
+  profile.custom_all_reduce = kernels;
   std::erase_if(profile.corrections, [](const auto& c) { return c.curve == CostCurve::custom_all_reduce; });
-  for (CurveCorrection& correction : profile.corrections) {
-    if (correction.curve == own) correction.curve = CostCurve::custom_all_reduce;
+  for (CurveCorrection& correction : corrections) {
+    correction.curve = CostCurve::custom_all_reduce;
+    profile.corrections.push_back(std::move(correction));
   }
   std::erase_if(profile.fitted, [](const FittedRange& r) { return r.curve == CostCurve::custom_all_reduce; });
   for (FittedRange& range : profile.fitted) {

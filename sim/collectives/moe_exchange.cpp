@@ -24,10 +24,10 @@ double log2_of(double x) {
 }
 
 /// One direction of one backend, T the most tokens of a rank:
-///     seconds = latency + per_expert L + per_round ceil(T / SMs) + per_token T
+///     seconds = latency + per_flag E + per_round ceil(T / SMs) + per_token T
 ///               + max(port x scale-up copies, sm_copy x scale-up copies + sm_token T, network x network copies)
 struct Rates {
-  double latency = 0, per_expert = 0, per_round = 0, per_token = 0;
+  double latency = 0, per_flag = 0, per_round = 0, per_token = 0;
   double port = 0, sm_copy = 0, sm_token = 0, network = 0;
   PreparedCorrection correction = {};
 };
@@ -241,8 +241,7 @@ double MoeExchange::Geometry::seconds(const Rates& rates, const RoutedTraffic& t
   if (traffic.experts_per_rank > 0) {
     const std::int64_t experts = traffic.experts_per_rank * static_cast<std::int64_t>(node_of.size());
     const std::int64_t sms = std::min(experts, kLowLatencySms), rounds = (most_tokens + sms - 1) / sms;
-    seconds += rates.per_expert * static_cast<double>(traffic.experts_per_rank) +
-               rates.per_round * static_cast<double>(rounds);
+    seconds += rates.per_flag * static_cast<double>(experts) + rates.per_round * static_cast<double>(rounds);
   }
   return rates.correction.empty() || most == 0 ? seconds : seconds * rates.correction.factor(most);
 }
@@ -357,15 +356,22 @@ CarriedBytes mean_path(const LinkLoads& loads, double senders) {
   return path;
 }
 
+struct GroupSize {
+  double ranks = 1, nodes = 1;
+};
+
 double seconds_or_zero(double bytes, double line, double share) {
   return share > 0 ? bytes * line / share : 0;
 }
 
-Rates low_latency(const LowLatencyExchange& exchange, const LineSeconds& line, double nodes, double bytes) {
+Rates low_latency(const LowLatencyExchange& exchange, const LineSeconds& line, GroupSize size, double bytes) {
   Rates rates;
-  rates.latency = nodes > 1 ? exchange.network.latency.seconds() + exchange.per_log2_nodes.seconds() * log2_of(nodes)
-                            : exchange.domain.latency.seconds();
-  rates.per_expert = exchange.per_expert.seconds();
+  rates.latency =
+      size.nodes > 1
+          ? exchange.network.latency.seconds() + exchange.per_log2_nodes.seconds() * log2_of(size.nodes)
+          : std::max(0.0, exchange.domain.latency.seconds() +
+                              exchange.per_log2_ranks.seconds() * (log2_of(size.ranks) - log2_of(kLowLatencyRanks)));
+  rates.per_flag = exchange.per_flag.seconds();
   rates.per_round = exchange.token_latency.seconds() + seconds_or_zero(bytes, line.scale_up, exchange.token_share);
   rates.port = bytes * line.scale_up / exchange.domain.share;
   rates.network = bytes * line.all / exchange.network.share;
@@ -408,9 +414,9 @@ Rates backend_rates(const CollectiveProfile& profile, MoeBackend backend, Direct
       return {};
     case MoeBackend::pplx:
     case MoeBackend::deepep_low_latency:
-      return corrected(
-          low_latency(dispatch ? profile.low_latency_dispatch : profile.low_latency_combine, line, nodes, bytes),
-          dispatch ? CostCurve::low_latency_dispatch : CostCurve::low_latency_combine);
+      return corrected(low_latency(dispatch ? profile.low_latency_dispatch : profile.low_latency_combine, line,
+                                   {ranks, nodes}, bytes),
+                       dispatch ? CostCurve::low_latency_dispatch : CostCurve::low_latency_combine);
     case MoeBackend::deepep_high_throughput:
       return corrected(
           normal(dispatch ? profile.normal_dispatch : profile.normal_combine, line, nodes, bytes, profile.normal_sms),

@@ -9,6 +9,7 @@
 
 #include "config/json_reader.h"
 #include "core/math.h"
+#include "core/version.h"
 
 namespace moesim {
 
@@ -16,7 +17,7 @@ namespace {
 
 constexpr std::string_view kFormat = "moesim-collectives-1";
 constexpr std::array<std::string_view, 3> kScaleUpNames{"switched", "mesh", "pcie"};
-constexpr std::array<std::string_view, 26> kKeys{"format",
+constexpr std::array<std::string_view, 28> kKeys{"format",
                                                  "notes",
                                                  "source",
                                                  "date",
@@ -35,9 +36,11 @@ constexpr std::array<std::string_view, 26> kKeys{"format",
                                                  "custom_all_reduce",
                                                  "custom_all_reduce_sglang",
                                                  "custom_all_reduce_trtllm",
+                                                 "older_all_reduce",
                                                  "exchange",
                                                  "network",
                                                  "put",
+                                                 "get",
                                                  "corrections",
                                                  "fits",
                                                  "rest",
@@ -116,12 +119,13 @@ CustomAllReduce read_custom(const JsonReader& section, const LineRates& line) {
 }
 
 LowLatencyExchange read_low_latency(const JsonReader& section, const LineRates& line) {
-  expect_only(section, {"latency", "rate", "network_latency", "per_log2_nodes", "network_rate", "per_expert",
-                        "token_latency", "token_rate"});
+  expect_only(section, {"latency", "per_log2_ranks", "rate", "network_latency", "per_log2_nodes", "network_rate",
+                        "per_flag", "token_latency", "token_rate"});
   return {.domain = read_latency_and_share(section, line.scale_up),
           .network = {section.at("network_latency").duration(), share(section, "network_rate", line.network)},
+          .per_log2_ranks = duration_or_zero(section, "per_log2_ranks"),
           .per_log2_nodes = section.at("per_log2_nodes").duration(),
-          .per_expert = duration_or_zero(section, "per_expert"),
+          .per_flag = duration_or_zero(section, "per_flag"),
           .token_latency = duration_or_zero(section, "token_latency"),
           .token_share = share_or_zero(section, "token_rate", line.scale_up)};
 }
@@ -186,7 +190,7 @@ NetworkProtocols read_network(const JsonReader& section, const LineRates& line, 
   const auto transports = section.find("transports");
   if (!transports) return network;
   for (const JsonReader& transport : transports->elements()) {
-    expect_only(transport, {"name", "clusters", "hop"});
+    expect_only(transport, {"name", "clusters", "hop", "source"});
     for (const JsonReader& part : transport.at("clusters").elements()) {
       if (cluster.name.find(part.string()) == std::string::npos) continue;
       const Duration hop = transport.at("hop").duration();
@@ -199,11 +203,32 @@ NetworkProtocols read_network(const JsonReader& section, const LineRates& line, 
   return network;
 }
 
-PutTransfer read_put(const JsonReader& section, const LineRates& line) {
-  expect_only(section, {"latency", "per_message", "rate"});
-  return {.latency = section.at("latency").duration(),
-          .per_message = section.at("per_message").duration(),
-          .share = share(section, "rate", line.network)};
+BatchTransfer read_transfer(const JsonReader& section, const LineRates& line) {
+  BatchTransfer transfer{.latency = section.at("latency").duration(),
+                         .fill = duration_or_zero(section, "fill"),
+                         .fill_messages = 1,
+                         .per_message = section.at("per_message").duration(),
+                         .share = share(section, "rate", line.network)};
+  if (section.has("fill_messages")) transfer.fill_messages = section.at("fill_messages").number_in(0.1, 1e6);
+  return transfer;
+}
+
+/// The law of the NIC that the cluster's name names, or that of all others; `nic` is its name, or empty.
+BatchTransfer read_transfers(const JsonReader& section, const LineRates& line, const ClusterSpec& cluster,
+                             std::string& nic) {
+  expect_only(section, {"latency", "fill", "fill_messages", "per_message", "rate", "nics"});
+  BatchTransfer transfer = read_transfer(section, line);
+  nic.clear();
+  const auto nics = section.find("nics");
+  if (!nics) return transfer;
+  for (const JsonReader& one : nics->elements()) {
+    expect_only(one, {"name", "latency", "fill", "fill_messages", "per_message", "rate"});
+    const std::string name = one.at("name").string();
+    if (cluster.name.find(name) == std::string::npos) continue;
+    transfer = read_transfer(one, line);
+    nic = name;
+  }
+  return transfer;
 }
 
 CostCurve read_curve(const JsonReader& value) {
@@ -212,9 +237,8 @@ CostCurve read_curve(const JsonReader& value) {
   return static_cast<CostCurve>(value.choice(names));
 }
 
-CurveCorrection read_correction(const JsonReader& section) {
-  expect_only(section, {"of", "ranks", "at", "factor"});
-  CurveCorrection correction{.curve = read_curve(section.at("of")),
+CurveCorrection read_correction(const JsonReader& section, CostCurve curve) {
+  CurveCorrection correction{.curve = curve,
                              .ranks = static_cast<std::uint32_t>(section.at("ranks").integer_in(1, 65536)),
                              .log_size = {},
                              .log_factor = {}};
@@ -231,6 +255,28 @@ CurveCorrection read_correction(const JsonReader& section) {
     section.at("factor").fail(fmt::format("expected {} factors, one for each size", correction.log_size.size()));
   }
   return correction;
+}
+
+std::vector<OlderAllReduce> read_older(const JsonReader& list, const LineRates& line) {
+  std::vector<OlderAllReduce> kernels;
+  for (const JsonReader& entry : list.elements()) {
+    expect_only(entry, {"of", "through", "kernels", "corrections", "fit"});
+    OlderAllReduce older{.curve = read_curve(entry.at("of")),
+                         .through = entry.at("through").string(),
+                         .kernels = read_custom(entry.at("kernels"), line)};
+    if (const auto corrections = entry.find("corrections")) {
+      for (const JsonReader& correction : corrections->elements()) {
+        expect_only(correction, {"of", "ranks", "at", "factor"});
+        older.corrections.push_back(read_correction(correction, older.curve));
+      }
+    }
+    const auto newer = std::find_if(kernels.begin(), kernels.end(), [&](const OlderAllReduce& other) {
+      return other.curve == older.curve && !is_older_version(other.through, older.through);
+    });
+    if (newer != kernels.end()) entry.at("through").fail("expected versions that rise");
+    kernels.push_back(std::move(older));
+  }
+  return kernels;
 }
 
 FittedRange read_fit(const JsonReader& section) {
@@ -266,6 +312,7 @@ bool is_in(const JsonReader& file, CostCurve curve) {
     case CostCurve::custom_all_reduce_sglang:
     case CostCurve::custom_all_reduce_trtllm:
     case CostCurve::put:
+    case CostCurve::get:
       return file.has(name(curve));
     case CostCurve::low_latency_dispatch:
     case CostCurve::low_latency_combine:
@@ -357,7 +404,12 @@ CollectiveProfile read_collective_profile(const std::filesystem::path& path, con
   if (const auto section = file.find("custom_all_reduce_trtllm")) {
     profile.custom_all_reduce_trtllm = read_custom(*section, line);
   }
-  if (const auto section = file.find("put")) profile.put = read_put(*section, line);
+  std::erase_if(profile.older_all_reduce, [&](const OlderAllReduce& older) { return is_in(file, older.curve); });
+  if (const auto list = file.find("older_all_reduce")) {
+    for (OlderAllReduce& older : read_older(*list, line)) profile.older_all_reduce.push_back(std::move(older));
+  }
+  if (const auto section = file.find("get")) profile.get = read_transfers(*section, line, cluster, profile.nic);
+  if (const auto section = file.find("put")) profile.put = read_transfers(*section, line, cluster, profile.nic);
   if (const auto section = file.find("network"))
     profile.network = read_network(*section, line, cluster, profile.transport);
   std::erase_if(profile.corrections, [&](const CurveCorrection& c) { return is_in(file, c.curve); });
@@ -367,7 +419,8 @@ CollectiveProfile read_collective_profile(const std::filesystem::path& path, con
   }
   if (const auto corrections = file.find("corrections")) {
     for (const JsonReader& correction : corrections->elements()) {
-      profile.corrections.push_back(read_correction(correction));
+      expect_only(correction, {"of", "ranks", "at", "factor"});
+      profile.corrections.push_back(read_correction(correction, read_curve(correction.at("of"))));
     }
   }
   return profile;

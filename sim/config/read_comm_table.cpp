@@ -108,7 +108,7 @@ constexpr std::string_view kOtherGpu = "another GPU than --gpu", kOtherProvider 
                            kNoTime = "no time", kNoBytes = "no bytes", kNotModelled = "a kernel that is not modelled",
                            kHostWork = "time includes work around the kernel", kDegraded = "degraded fabric",
                            kOldVersion = "a version without NVLink", kOneRank = "fewer than two ranks",
-                           kOtherKind = "not a one-sided write";
+                           kOtherKind = "not a one-sided transfer";
 
 std::string lower(std::string_view text) {
   std::string result(text);
@@ -223,7 +223,8 @@ class RowSamples {
     sample.domains =
         group_nodes(*system.topology, sample_group(system.topology->cluster(), place.nodes, place.ranks)).nodes();
     sample.library = row_.string(row_.text("library").empty() ? "engine" : "library");
-    if (!row_.text("lib_version").empty()) sample.library += " " + row_.string("lib_version");
+    sample.version = row_.string("lib_version");
+    if (!sample.version.empty()) sample.library += " " + sample.version;
     sample.source = row_.string("source_id");
     return sample;
   }
@@ -396,7 +397,7 @@ class RowSamples {
   void read_put() {
     if (other_collective(CostCurve::send_recv)) return;
     const std::string kind = lower(row_.text("kind"));
-    if (!kind.empty() && kind != "rdma_write" && kind != "write" && kind != "rdma_read") {
+    if (!kind.empty() && kind != "rdma_write" && kind != "write" && kind != "rdma_read" && kind != "read") {
       reason = kOtherKind;
       return;
     }
@@ -408,7 +409,7 @@ class RowSamples {
     if (auto sample = placed()) {
       sample->bytes = bytes;
       sample->messages = std::max<std::int64_t>(1, row_.whole("batch", 1e9).value_or(1));
-      add(*sample, CostCurve::put, time());
+      add(*sample, kind == "rdma_read" || kind == "read" ? CostCurve::get : CostCurve::put, time());
     }
   }
 

@@ -28,6 +28,10 @@ struct Lines {
   std::string network_rate(double share) const { return fmt::format("{:.5g} GB/s", share * network); }
 };
 
+double rounded(double x, double unit) {
+  return std::round(x / unit) * unit;
+}
+
 ordered_json ring_json(const RingProtocols& ring, const Lines& line) {
   ordered_json json{{"base", us(ring.base)}, {"step", us(ring.step)}, {"ll_rate", line.rate(ring.ll_share)}};
   if (ring.ll128_share > 0) {
@@ -66,11 +70,12 @@ ordered_json custom_json(const CustomAllReduce& custom, const Lines& line) {
 
 ordered_json low_latency_json(const LowLatencyExchange& low, const Lines& line) {
   ordered_json json{{"latency", us(low.domain.latency)},
+                    {"per_log2_ranks", us(low.per_log2_ranks)},
                     {"rate", line.rate(low.domain.share)},
                     {"network_latency", us(low.network.latency)},
                     {"per_log2_nodes", us(low.per_log2_nodes)},
                     {"network_rate", line.network_rate(low.network.share)},
-                    {"per_expert", us(low.per_expert)},
+                    {"per_flag", us(low.per_flag)},
                     {"token_latency", us(low.token_latency)}};
   if (low.token_share > 0) json["token_rate"] = line.rate(low.token_share);
   return json;
@@ -116,6 +121,14 @@ ordered_json send_recv_json(const CollectiveProfile& profile, const Lines& line)
   return json;
 }
 
+ordered_json transfer_json(const BatchTransfer& transfer, const Lines& line) {
+  return {{"latency", us(transfer.latency)},
+          {"fill", us(transfer.fill)},
+          {"fill_messages", rounded(transfer.fill_messages, 1e-3)},
+          {"per_message", us(transfer.per_message)},
+          {"rate", line.network_rate(transfer.share)}};
+}
+
 /// The section of the file at `member` ("exchange/normal_dispatch").
 ordered_json member_json(const CollectiveProfile& p, std::string_view member, const Lines& line) {
   const std::string_view part = member.substr(member.find('/') + 1);
@@ -135,21 +148,14 @@ ordered_json member_json(const CollectiveProfile& p, std::string_view member, co
   if (part == "two_sided_combine") return nvlink_json(p.two_sided_combine, line, true);
   if (part == "one_sided_dispatch") return nvlink_json(p.one_sided_dispatch, line, true);
   if (part == "one_sided_combine") return nvlink_json(p.one_sided_combine, line, true);
-  if (member == "put") {
-    return {{"latency", us(p.put.latency)},
-            {"per_message", us(p.put.per_message)},
-            {"rate", line.network_rate(p.put.share)}};
-  }
+  if (member == "put") return transfer_json(p.put, line);
+  if (member == "get") return transfer_json(p.get, line);
   ordered_json protocols = ordered_json::array();  // all_reduce
   for (const DomainAllReduce& protocol : p.domain_all_reduce) {
     protocols.push_back(
         {{"min_ranks", protocol.ranks}, {"latency", us(protocol.latency)}, {"rate", line.rate(protocol.share)}});
   }
   return protocols;
-}
-
-double rounded(double x, double unit) {
-  return std::round(x / unit) * unit;
 }
 
 ordered_json errors_json(std::span<const ScoredSample> scored) {
@@ -178,6 +184,7 @@ ordered_json fit_json(const SectionFit& fit, const FittedRange& range, const Pro
                     {"size", {range.smallest, range.largest}},
                     {"libraries", libraries},
                     {"fitted", errors_json(own(fit.after))}};
+  if (!fit.profile.nic.empty() && fit.section->op == CommOp::p2p) json["nic"] = fit.profile.nic;
   const bool corrected = fit.corrections == Corrections::fitted;
   ordered_json left_out = ordered_json::object();
   for (const HeldOutErrors& errors : fit.held_out) {
@@ -253,6 +260,48 @@ ordered_json new_file(const CommSystem& system, const ProfileFile& file) {
   return json;
 }
 
+/// Entries of the lists of a file that the fits of one section make.
+struct Entries {
+  ordered_json fits = ordered_json::array(), corrections = ordered_json::array(), older = ordered_json::array();
+};
+
+/// Puts what `fit` has of a member into its place in the file; what is not fitted stays: transports of a network.
+void set_member(ordered_json& json, const SectionFit& fit, std::string_view member, const Lines& line) {
+  ordered_json section = member_json(fit.profile, member, line);
+  const std::size_t slash = member.find('/');
+  ordered_json* place = &json[std::string(member.substr(0, slash))];
+  if (slash != std::string_view::npos) place = &(*place)[std::string(member.substr(slash + 1))];
+  if (fit.section->op == CommOp::p2p && !fit.profile.nic.empty()) {
+    ordered_json& nics = (*place)["nics"];
+    const auto same = std::find_if(nics.begin(), nics.end(),
+                                   [&](const ordered_json& nic) { return nic.at("name") == fit.profile.nic; });
+    if (same != nics.end()) {
+      place = &*same;
+    } else {
+      nics.push_back({{"name", fit.profile.nic}});
+      place = &nics.back();
+    }
+  }
+  if (section.is_object() && place->is_object()) {
+    place->update(section);
+  } else {
+    *place = std::move(section);
+  }
+  if (place->is_array() && place->empty()) json.erase(std::string(member));
+}
+
+/// The kernels of older versions of an engine.
+ordered_json older_json(const SectionFit& fit, const Lines& line, const ProfileFile& file) {
+  ordered_json json{{"of", name(fit.section->curves.front())},
+                    {"through", fit.through},
+                    {"kernels", member_json(fit.profile, fit.section->members.front(), line)}};
+  for (const CurveCorrection& correction : fit.profile.corrections) {
+    if (correction.curve == fit.section->curves.front()) json["corrections"].push_back(correction_json(correction));
+  }
+  json["fit"] = fit_json(fit, fit.ranges.front(), file);
+  return json;
+}
+
 }  // namespace
 
 std::string few_points_note(const SectionFit& fit) {
@@ -261,41 +310,43 @@ std::string few_points_note(const SectionFit& fit) {
                      fit.section->name, fit.points, fit.constants, kEnoughPoints);
 }
 
-std::string collective_profile_json(const CollectiveProfile& profile, std::span<const SectionFit> fits,
-                                    const CommSystem& system, const ProfileFile& file) {
+std::string collective_profile_json(std::span<const SectionFit> fits, const CommSystem& system,
+                                    const ProfileFile& file) {
   ordered_json json = file.base.empty() ? new_file(system, file) : ordered_json::parse(file.base, nullptr, true, true);
   json["date"] = file.date;
   if (!file.licence.empty()) json["licence"] = file.licence;
   const Lines line{
       gigabytes(json.at("line_rate").get<std::string>()) * json.at("efficiency").get<double>(),
       gigabytes(json.at("network_line_rate").get<std::string>()) * json.at("network_efficiency").get<double>()};
+  std::map<const FitSection*, Entries> all;
   for (const SectionFit& fit : fits) {
+    Entries& entries = all[fit.section];
+    if (!fit.through.empty()) {
+      entries.older.push_back(older_json(fit, line, file));
+      continue;
+    }
     for (const std::string_view member : fit.section->members) {
-      ordered_json section = member_json(profile, member, line);
-      const std::size_t slash = member.find('/');
-      ordered_json& place = slash == std::string_view::npos
-                                ? json[std::string(member)]
-                                : json[std::string(member.substr(0, slash))][std::string(member.substr(slash + 1))];
-      if (section.is_object() && place.is_object()) {
-        place.update(section);  // what is not fitted stays: transports of a network
-      } else {
-        place = std::move(section);
-      }
-      if (place.is_array() && place.empty()) json.erase(std::string(member));
+      set_member(json, fit, member, line);
       // Hops fitted to one transport are its own; those of others that the base lists would go out from them.
-      if (member == "network" && !file.network.empty()) place.erase("transports");
+      if (member == "network" && !file.network.empty()) json["network"].erase("transports");
     }
     replace_note(json, *fit.section, few_points_note(fit));
-    ordered_json entries = ordered_json::array(), corrections = ordered_json::array();
-    for (const FittedRange& range : fit.ranges) entries.push_back(fit_json(fit, range, file));
-    for (const CurveCorrection& correction : profile.corrections) {
+    for (const FittedRange& range : fit.ranges) entries.fits.push_back(fit_json(fit, range, file));
+    for (const CurveCorrection& correction : fit.profile.corrections) {
       if (std::find(fit.section->curves.begin(), fit.section->curves.end(), correction.curve) !=
           fit.section->curves.end()) {
-        corrections.push_back(correction_json(correction));
+        entries.corrections.push_back(correction_json(correction));
       }
     }
-    replace_entries(json, "fits", *fit.section, entries);
-    if (!fit.section->between_domains) replace_entries(json, "corrections", *fit.section, corrections);
+  }
+  for (const FitSection& section : fit_sections()) {  // in an order of its own, not of pointers
+    const auto own = all.find(&section);
+    if (own == all.end()) continue;
+    replace_entries(json, "fits", section, own->second.fits);
+    if (!section.between_domains) {
+      replace_entries(json, "corrections", section, own->second.corrections);
+      replace_entries(json, "older_all_reduce", section, own->second.older);
+    }
   }
   return with_short_lists(json.dump(2)) + '\n';
 }

@@ -22,8 +22,8 @@ struct ProfileFile {
 /// "network: 6 points for 5 constants, ..." where a fit had fewer than three points a constant; else empty.
 std::string few_points_note(const SectionFit& fit);
 
-/// The file with the sections of `fits` as `profile` has them, rates at the line rates of `base`, or of `cluster`.
-std::string collective_profile_json(const CollectiveProfile& profile, std::span<const SectionFit> fits,
-                                    const CommSystem& system, const ProfileFile& file);
+/// The file with the sections of `fits`, rates at the line rates of `base`, or of `cluster`.
+std::string collective_profile_json(std::span<const SectionFit> fits, const CommSystem& system,
+                                    const ProfileFile& file);
 
 }  // namespace moesim

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "calibration/version_eras.h"
 #include "collectives/sample_clusters.h"
 
 namespace moesim {
@@ -134,15 +135,16 @@ TEST(CommFit, ACountOfRanksAloneInItsKindIsNotScored) {
 }
 
 TEST(CommPrediction, LowLatencyKernelsOfFewExpertsWaitForTheirSms) {
-  // a + L e + ceil(T / min(E, 132)) (c + payload / r) + bytes / B; T = 128 tokens on 8 experts go in 16 rounds.
+  // a + E e + ceil(T / min(E, 132)) (c + payload / r) + bytes / B; T = 128 tokens on 8 experts go in 16 rounds.
   std::vector<CommSystem> systems{system_of("h", "h100_sxm", hgx(1))};
   CollectiveProfile& profile = systems[0].profile;
   const double line = 450e9 * 0.81;
   profile.corrections.clear();
   profile.low_latency_dispatch = {.domain = {Duration::microseconds(7), 300e9 / line},
                                   .network = {Duration::microseconds(10), 1},
+                                  .per_log2_ranks = Duration::microseconds(2),
                                   .per_log2_nodes = {},
-                                  .per_expert = Duration::nanoseconds(100),
+                                  .per_flag = Duration::nanoseconds(12),
                                   .token_latency = Duration::nanoseconds(1300),
                                   .token_share = 5e9 / line};
   CommSample sample;
@@ -158,22 +160,141 @@ TEST(CommPrediction, LowLatencyKernelsOfFewExpertsWaitForTheirSms) {
     sample.experts = experts;
     const double rounds = std::ceil(128.0 / static_cast<double>(std::min<std::int64_t>(experts, 132)));
     const double expected =
-        7 + static_cast<double>(experts) / 8 * 0.1 + rounds * (1.3 + 4240 / 5e3) + 128 * 2 * 4240 / 300e3;
+        7 + static_cast<double>(experts) * 0.012 + rounds * (1.3 + 4240 / 5e3) + 128 * 2 * 4240 / 300e3;
     EXPECT_NEAR(predictor.predict({&one, 1}, std::vector{profile})[0] * 1e6, expected, 0.01) << experts;
   }
 }
 
-TEST(CommPrediction, PutsGoInBatches) {
-  std::vector<CommSystem> systems{system_of("h", "h100_sxm", hgx(2))};
-  systems[0].profile.put = {Duration::microseconds(6), Duration::nanoseconds(200), 1};
+TEST(CommPrediction, LowLatencyKernelsOfHalfTheRanksAreOneDoublingFaster) {
+  // a + b log2(n / 8): 4 ranks b less than 8; all else, experts and tokens of a rank, the same.
+  std::vector<CommSystem> systems{system_of("h", "h100_sxm", hgx(1))};
+  CollectiveProfile& profile = systems[0].profile;
+  profile.corrections.clear();
+  profile.low_latency_combine.per_log2_ranks = Duration::microseconds(3);
   CommSample sample;
-  sample.curve = CostCurve::put;
-  sample.bytes = 1 << 20;
-  sample.messages = 16;
-  const CommSample* const one = &sample;
+  sample.curve = CostCurve::low_latency_combine;
+  sample.tokens = 8;
+  sample.hidden = 4096;
+  sample.top_k = 2;
+  sample.experts = 64;
+  sample.payload = {Bytes{4240}, Bytes{8192}};
+  std::vector<double> seconds;
+  for (const std::uint32_t ranks : {4U, 8U}) {
+    sample.ranks = ranks;
+    const CommSample* const one = &sample;
+    seconds.push_back(CommPredictor(systems).predict({&one, 1}, std::vector{profile})[0]);
+  }
+  EXPECT_NEAR((seconds[1] - seconds[0]) * 1e6, 3, 0.01);
+}
+
+TEST(CommPrediction, PutsGoInBatches) {
+  // One: latency + bytes over the NIC. Of 16 small ones the NIC takes one each 0.5 us; of 16 large ones the line binds;
+  // 15 of them start half a fill late, as many as fill_messages.
+  std::vector<CommSystem> systems{system_of("h", "h100_sxm", hgx(2))};
+  systems[0].profile.put = {.latency = Duration::microseconds(6),
+                            .fill = Duration::microseconds(10),
+                            .fill_messages = 15,
+                            .per_message = Duration::nanoseconds(500),
+                            .share = 1};
+  const double line = 50e3 * 0.93;  // bytes a microsecond
+  const auto time = [&](std::int64_t bytes, std::int64_t messages) {
+    CommSample sample;
+    sample.curve = CostCurve::put;
+    sample.bytes = bytes;
+    sample.messages = messages;
+    const CommSample* const one = &sample;
+    return CommPredictor(systems).predict({&one, 1}, std::vector{systems[0].profile})[0] * 1e6;
+  };
+  EXPECT_NEAR(time(1 << 20, 1), 6 + 1048576 / line, 0.01);
+  EXPECT_NEAR(time(8, 16), 6 + 5 + 16 * 0.5, 0.01);
+  EXPECT_NEAR(time(1 << 20, 16), 6 + 5 + 16 * 1048576 / line, 0.01);
+}
+
+TEST(CommPrediction, AnEngineOfAnOldVersionHasItsOldKernels) {
+  // Small messages: the one-shot base. Up to 0.5.10 4 us, newer ones 2 us.
+  std::vector<CommSystem> systems{system_of("h", "h100_sxm", hgx(1))};
+  CollectiveProfile& profile = systems[0].profile;
+  profile.corrections.clear();
+  profile.custom_all_reduce_sglang = {.max_ranks = 8,
+                                      .one_shot_base = Duration::microseconds(2),
+                                      .one_shot_per_peer = {},
+                                      .one_shot_share = 1e6,
+                                      .two_shot_base = Duration::microseconds(50),
+                                      .two_shot_per_peer = {},
+                                      .two_shot_share = 1};
+  OlderAllReduce older{CostCurve::custom_all_reduce_sglang, "0.5.10", profile.custom_all_reduce_sglang, {}};
+  older.kernels.one_shot_base = Duration::microseconds(4);
+  profile.older_all_reduce = {older};
+  for (const auto& [version, expected] :
+       {std::pair{"0.5.9", 4.0}, {"0.5.10", 4.0}, {"0.5.11", 2.0}, {"0.6.0", 2.0}, {"", 2.0}}) {
+    CommSample sample;
+    sample.curve = CostCurve::custom_all_reduce_sglang;
+    sample.ranks = 4;
+    sample.bytes = 256;
+    sample.version = version;
+    const CommSample* const one = &sample;
+    EXPECT_NEAR(CommPredictor(systems).predict({&one, 1}, std::vector{profile})[0] * 1e6, expected, 1e-3) << version;
+  }
+}
+
+TEST(VersionEras, AnEraBeginsWhereMoreThanATenthOfThePointsHaveAnotherTime) {
+  // 10 sizes in 4 versions: 0.5.10 as 0.5.9 but for one outlier; 0.5.12 twice as fast at two sizes; 0.5.14 as 0.5.12.
+  const std::vector<CommSystem> systems{system_of("h", "h100_sxm", hgx(1))};
+  std::vector<CommSample> samples;
+  for (const std::string version : {"0.5.14", "0.5.9", "0.5.12", "0.5.10"}) {
+    for (int i = 0; i < 10; ++i) {
+      CommSample sample;
+      sample.curve = CostCurve::custom_all_reduce_sglang;
+      sample.ranks = 8;
+      sample.bytes = 1 << (8 + i);
+      sample.version = version;
+      sample.measured = 1e-5;
+      if (version == "0.5.10" && i == 3) sample.measured = 3e-5;
+      if ((version == "0.5.12" || version == "0.5.14") && i < 2) sample.measured = 5e-6;
+      samples.push_back(sample);
+    }
+  }
+  const std::vector<VersionEra> eras = version_eras(systems, pointers(samples));
+  ASSERT_EQ(eras.size(), 2U);
+  EXPECT_EQ(eras[0].through, "0.5.10");
+  EXPECT_EQ(eras[1].through, "0.5.14");
+  EXPECT_EQ(eras[0].samples.size(), 20U);
+  EXPECT_EQ(era_of(eras, "0.5.6").through, "0.5.10");
+  EXPECT_EQ(era_of(eras, "0.5.11").through, "0.5.14");
+  EXPECT_EQ(era_of(eras, "0.6").through, "0.5.14");
+}
+
+TEST(CommFit, AFitRepeatedOnItsOwnResultChangesNothing) {
+  const std::vector<CommSystem> systems{system_of("h", "h100_sxm", hgx(1))};
   CommPredictor predictor(systems);
-  EXPECT_NEAR(predictor.predict({&one, 1}, std::vector{systems[0].profile})[0] * 1e6,
-              6 + 16 * 0.2 + 16 * 1048576 / (50e3 * 0.93), 0.01);
+  std::vector<CommSample> samples = ring_samples();
+  measure(predictor, samples, {truth_of(systems[0].profile)});
+  for (std::size_t i = 0; i < samples.size(); ++i) samples[i].measured *= i % 2 == 0 ? 1.1 : 0.95;
+  std::vector<CollectiveProfile> once{systems[0].profile};
+  fit_section(predictor, systems, section("ring"), pointers(samples), once, Corrections::none, Given::kept);
+  std::vector<CollectiveProfile> twice = once;
+  fit_section(predictor, systems, section("ring"), pointers(samples), twice, Corrections::none, Given::kept);
+  for (const FitParameter& parameter : section("ring").parameters) {
+    EXPECT_EQ(parameter.get(twice[0]), parameter.get(once[0])) << parameter.key;
+  }
+}
+
+TEST(CommFit, WhatIsLeftOutDoesNotReachAFitThroughTheProfilesGiven) {
+  // Folds start from what is usual: profiles that were fitted to everything, or to nothing, give the same errors.
+  const std::vector<CommSystem> systems{system_of("h", "h100_sxm", hgx(1))};
+  CommPredictor predictor(systems);
+  std::vector<CommSample> samples = ring_samples();
+  const CollectiveProfile truth = truth_of(systems[0].profile);
+  measure(predictor, samples, {truth});
+  CollectiveProfile far = truth;
+  far.ring.base = Duration::microseconds(30);
+  far.ring.ll_share = 1;
+  const auto median = [&](const CollectiveProfile& given) {
+    return errors_of(
+               cross_validate(predictor, systems, section("ring"), pointers(samples), {given}, HoldOut::points).law)
+        .median_ape;
+  };
+  EXPECT_EQ(median(truth), median(far));
 }
 
 TEST(CommPrediction, ChanceOfReachingARank) {
