@@ -56,9 +56,7 @@ std::string typed_name(const std::string& token) {
 std::string unknown_option(const Command& command, const std::string& token) {
   const std::string typed = typed_name(token);
   std::vector<std::string> known = {"--help"};
-  for (const OptionRow& row : command.options) {
-    if (!row.not_built) known.push_back("--" + std::string(row.name));
-  }
+  for (const OptionRow& row : command.options) known.push_back("--" + std::string(row.name));
   return fmt::format("{}: unknown option {}{}", command.name, typed, did_you_mean(typed, known));
 }
 
@@ -135,9 +133,6 @@ std::variant<Arguments, std::string> parse_arguments(const Command& command, std
   if (arguments.has("help")) return arguments;
   for (const OptionRow& row : command.options) {
     if (!arguments.has(row.name)) continue;
-    if (row.not_built && arguments.value(row.name) != "1") {
-      return fmt::format("{}: --{} is not built yet", command.name, row.name);
-    }
     if (!row.repeated && !row.value.empty() && arguments.values(row.name).size() > 1) {
       return fmt::format("{}: --{} is given more than once", command.name, row.name);
     }
@@ -169,9 +164,7 @@ std::string command_help(const Command& command) {
     width = std::max(width, left.size());
     rows.emplace_back(std::move(left), std::string(row.meaning) + (row.repeated ? " (repeatable)" : ""));
   };
-  for (const OptionRow& row : command.options) {
-    if (!row.not_built) add(row);
-  }
+  for (const OptionRow& row : command.options) add(row);
   add({.name = "help", .letter = 'h', .meaning = "this text"});
   for (const auto& [left, right] : rows) help += fmt::format("  {:<{}}  {}\n", left, width, right);
   return help;

@@ -24,7 +24,6 @@ struct OptionRow {
   Completion completion = Completion::none;
   bool repeated = false;
   std::string_view choices = {};  ///< values that completion offers, blank-separated
-  bool not_built = false;         ///< answers so, does not show in --help
 };
 
 struct PositionalRow {

@@ -14,7 +14,6 @@ constexpr PositionalRow positionals[] = {{.name = "SHELL", .choices = "bash zsh"
 std::string option_words(const Command& command) {
   std::string words = "--help";
   for (const OptionRow& row : command.options) {
-    if (row.not_built) continue;
     words += fmt::format(" --{}", row.name);
     if (row.letter != 0) words += fmt::format(" -{}", row.letter);
   }
@@ -121,7 +120,6 @@ std::string zsh_script() {
     names += fmt::format("    '{}:{}'\n", command->name, zsh_quoted(command->summary));
     cases += fmt::format("    {})\n      _arguments '(-h --help){{-h,--help}}[this text]'", command->name);
     for (const OptionRow& row : command->options) {
-      if (row.not_built) continue;
       std::string value;
       if (!row.value.empty()) {
         const std::string words = value_words(row);

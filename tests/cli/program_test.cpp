@@ -153,8 +153,8 @@ TEST_F(Program, AnswersWrongUsageWithTwo) {
   EXPECT_FAILURE(run("describe model Mixtral-8x7B --dot g.dot"), 2,
                  "moesim: describe: --dot belongs to cluster, not to model");
   EXPECT_FAILURE(run("describe trace -"), 2, "moesim: describe: trace - needs --format NAME");
-  EXPECT_FAILURE(run("run s.json --replications 5"), 2,
-                 "moesim: run: --replications is not built yet; see moesim run --help");
+  EXPECT_FAILURE(run("run s.json --replications one"), 2,
+                 "moesim: --replications one: expected a whole number from 2 to 100000");
   EXPECT_FAILURE(
       run("describe modle x"), 2,
       "moesim: describe: expected one of model, gpu, cluster, scenario, trace, got modle; did you mean model?; "
@@ -462,7 +462,7 @@ TEST_F(Program, DescribesTracesAndComparesNetworkPrograms) {
 TEST_F(Program, CompletesFromTheOptionTables) {
   const Outcome bash = run("completion bash");
   EXPECT_NE(bash.out.find("--trace-window"), std::string::npos);
-  EXPECT_EQ(bash.out.find("--replications"), std::string::npos);
+  EXPECT_EQ(bash.out.find("vllm-args"), std::string::npos);  // not built
   std::ofstream(folder_ / "try.sh")
       << bash.out
       << "COMP_WORDS=(moesim run --tr); COMP_CWORD=2; _moesim; echo ${COMPREPLY[@]}\n"
