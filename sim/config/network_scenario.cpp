@@ -255,11 +255,18 @@ std::size_t messages_of(const NetworkTask& task) {
   return rounds * ranks * ranks;
 }
 
+/// All-to-alls of 2,048 GPUs, or their like in rounds: every message is listed.
+constexpr std::size_t kMostMessages = std::size_t{1} << 22;
+
 /// What is estimated instead of followed has no rates that others could feel.
 void refuse_too_many(const JsonReader& root, const NetworkScenario& scenario) {
-  if (scenario.tasks.size() < 2) return;
   for (std::size_t i = 0; i < scenario.tasks.size(); ++i) {
-    if (messages_of(scenario.tasks[i]) <= kExactTransfers) continue;
+    if (messages_of(scenario.tasks[i]) > kMostMessages) {
+      root.at("program").elements()[i].fail(fmt::format("{} messages, more than {}: fewer ranks or larger rounds",
+                                                        messages_of(scenario.tasks[i]), kMostMessages),
+                                            InputProblem::cannot_go_together);
+    }
+    if (scenario.tasks.size() < 2 || messages_of(scenario.tasks[i]) <= kExactTransfers) continue;
     root.at("program").elements()[i].fail(
         fmt::format(
             "{} messages are estimated, not followed one by one; such a task has to be the only one of its program",

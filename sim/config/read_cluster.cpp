@@ -13,6 +13,9 @@ namespace moesim {
 
 namespace {
 
+// What several links carry together has to fit the 2 x 10^15 B/s of network/max_min_sharing.
+constexpr double kFastestTier = 1e14, kFastestDrawn = 1e15;
+
 constexpr std::int64_t most_gpus = 65536;
 constexpr std::array<std::string_view, 3> scale_up_names = {"switched", "mesh", "pcie"};
 constexpr std::array<std::string_view, 3> fabric_names = {"none", "rail_fat_tree", "leaf_spine"};
@@ -25,7 +28,9 @@ constexpr std::array<std::string_view, 4> link_names = {"scale_up", "pcie", "nic
 LinkClass read_link(const JsonReader& object) {
   LinkClass link;
   link.bandwidth = object.at("bandwidth").bandwidth();
-  if (link.bandwidth.value < 1e6) object.at("bandwidth").fail("expected at least 1 MB/s");
+  if (link.bandwidth.value < 1e6 || link.bandwidth.value > kFastestTier) {
+    object.at("bandwidth").fail("expected 1 MB/s to 100 TB/s");
+  }
   link.efficiency = object.at("efficiency").number_in(0.001, 1);
   link.latency = object.at("latency").duration();
   return link;
@@ -162,7 +167,9 @@ void read_links(const JsonReader& list, const std::map<std::string, std::uint32_
     link.kind = usual_kind(graph.vertices[link.from].kind, graph.vertices[link.to].kind);
     if (const auto kind = element.find("kind")) link.kind = static_cast<LinkKind>(kind->choice(link_names));
     link.rate.bandwidth = element.at("bandwidth").bandwidth();
-    if (link.rate.bandwidth.value < 1e6) element.at("bandwidth").fail("expected at least 1 MB/s");
+    if (link.rate.bandwidth.value < 1e6 || link.rate.bandwidth.value > kFastestDrawn) {
+      element.at("bandwidth").fail("expected 1 MB/s to 1000 TB/s");
+    }
     if (const auto share = element.find("efficiency")) link.rate.efficiency = share->number_in(0.001, 1);
     link.rate.latency = element.at("latency").duration();
     const auto direction = element.find("one_way");

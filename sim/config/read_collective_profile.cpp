@@ -332,7 +332,7 @@ bool is_in(const JsonReader& file, CostCurve curve) {
 bool serves(const JsonReader& file, std::string_view key, const std::string& value, const ClusterSpec& cluster) {
   const auto section = file.find(key);
   if (!section) return false;
-  expect_only(*section, {"names", "scale_up"});
+  expect_only(*section, {"names", "scale_up", "measured"});
   const std::size_t kind = section->at("scale_up").choice(kScaleUpNames);
   if (static_cast<std::size_t>(cluster.scale_up) != kind) return false;
   const std::vector<JsonReader> names = section->at("names").elements();
@@ -460,7 +460,16 @@ CollectiveProfile collective_profile_for(const std::filesystem::path& folder, co
   for (const std::filesystem::path& path : families) {
     const nlohmann::ordered_json document = parse_json_file(path);
     const JsonReader file(document, path.string());
-    if (serves(file, "gpus", gpu.id, cluster)) return read_collective_profile(path, cluster, defaults);
+    if (serves(file, "gpus", gpu.id, cluster)) {
+      CollectiveProfile profile = read_collective_profile(path, cluster, defaults);
+      const auto measured = file.at("gpus").find("measured");
+      if (measured && measured->string() != gpu.id) {
+        profile.extrapolated = true;
+        profile.notes.push_back(
+            fmt::format("collectives of {} are taken as those measured on {}", gpu.id, measured->string()));
+      }
+      return profile;
+    }
     if (!stand_in && serves(file, "stands_for", gpu.architecture, cluster)) stand_in = path;
   }
   CollectiveProfile profile = stand_in ? read_collective_profile(*stand_in, cluster, defaults) : defaults;

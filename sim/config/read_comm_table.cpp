@@ -234,6 +234,10 @@ class RowSamples {
       if (samples.empty() && reason.empty()) reason = kNoTime;
       return;
     }
+    constexpr double longest = 1e9;  // 1,000 s
+    if (*microseconds > longest) {
+      row_.reader().fail(fmt::format("a time of {:g} us: expected at most {:g}", *microseconds, longest));
+    }
     sample.curve = curve;
     sample.measured = *microseconds * 1e-6;
     samples.push_back(std::move(sample));

@@ -250,7 +250,9 @@ ordered_json new_file(const CommSystem& system, const ProfileFile& file) {
   const ClusterSpec& cluster = system.topology->cluster();
   constexpr const char* kinds[] = {"switched", "mesh", "pcie"};
   ordered_json json{{"format", "moesim-collectives-1"}, {"source", file.source}, {"date", file.date}};
-  json["gpus"] = {{"names", {system.gpu.id}}, {"scale_up", kinds[static_cast<std::size_t>(cluster.scale_up)]}};
+  json["gpus"] = {{"measured", system.gpu.id},
+                  {"names", {system.gpu.id}},
+                  {"scale_up", kinds[static_cast<std::size_t>(cluster.scale_up)]}};
   json["rest"] = file.rest;
   json["line_rate"] = fmt::format("{:.6g} GB/s", cluster.scale_up_link.bandwidth.value * 1e-9);
   json["efficiency"] = cluster.scale_up_link.efficiency;
