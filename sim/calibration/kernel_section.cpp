@@ -230,7 +230,12 @@ std::optional<KernelSection> found_section(KernelOp op, std::string_view key, Ke
       if (family == "gemm") return typed(gemm_fields(), &P::gemm, parts);
       break;
     case KernelOp::mla_bmm:
-      if (family == "gemm") return typed(batched_fields(), &P::gemm, parts);
+      if (family == "gemm") {
+        std::optional<KernelSection> section = typed(batched_fields(), &P::gemm, parts);
+        if (section)
+          section->residual = [](P&) -> KernelResidual* { return nullptr; };  // it is that of single products
+        return section;
+      }
       break;
     case KernelOp::moe:
     case KernelOp::moe_wideep:

@@ -64,7 +64,7 @@ struct GemmSection {
   double tiles_for_bandwidth = 1;  ///< cb: bandwidth grows until S / cb tiles are in flight
   Duration split;                  ///< tk: reduction of a split along k
   CacheGain cache;
-  KernelResidual residual;
+  KernelResidual residual = {};
   SectionOrigin origin;
 };
 
@@ -78,7 +78,7 @@ struct MoeSection {
   Duration per_thousand_slots;     ///< tr: routing, for each 1000 (token, choice) pairs
   double tiles_for_bandwidth = 1;  ///< cb
   CacheGain cache;
-  KernelResidual residual;
+  KernelResidual residual = {};
   SectionOrigin origin;
 };
 
@@ -89,7 +89,7 @@ struct GroupedSection {
   double compute = 0, memory = 0, norm = 1;
   double activation_memory = 0;
   int block = 64;  ///< rows to which an expert is padded; one of kMoeBlocks
-  KernelResidual residual;
+  KernelResidual residual = {};
   SectionOrigin origin;
 };
 
@@ -102,7 +102,7 @@ struct DecodeAttentionSection {
   double compute = 0, memory = 0, norm = 1;
   double split_keys = 1;  ///< c: keys of a split along the context
   CacheGain cache;
-  KernelResidual residual;
+  KernelResidual residual = {};
   SectionOrigin origin;
 };
 
@@ -114,7 +114,7 @@ struct PrefillAttentionSection {
   Duration per_unit;
   double compute = 0, memory = 0, norm = 1;
   double longest = 1;  ///< lw: weight of the longest unit
-  KernelResidual residual;
+  KernelResidual residual = {};
   SectionOrigin origin;
 };
 
