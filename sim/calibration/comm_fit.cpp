@@ -7,6 +7,7 @@
 
 #include "calibration/least_squares.h"
 #include "calibration/spread_starts.h"
+#include "calibration/touched_constants.h"
 #include "core/check.h"
 #include "core/math.h"
 
@@ -335,6 +336,10 @@ SectionFit fit_and_validate(CommPredictor& predictor, std::span<const CommSystem
   fit.samples = taken_by(section, samples);
   if (fit.samples.empty()) return fit;
   fit.points = points_of(systems, fit.samples).size();
+  std::vector<CollectiveProfile> usable = profiles;
+  make_usable(section, usable);
+  fit.constants = touched_constants(predictor, section, fit.samples, usable);
+  if (fit.points < fit.constants) return fit;
   fit.ranges = ranges_of(fit.samples);
   fit.before = score(predictor, fit.samples, profiles);
   for (const HoldOut hold_out : hold_outs) {

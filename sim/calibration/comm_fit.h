@@ -60,11 +60,14 @@ HeldOutErrors cross_validate(CommPredictor& predictor, std::span<const CommSyste
                              std::span<const CommSample* const> samples, const std::vector<CollectiveProfile>& profiles,
                              HoldOut hold_out, const FitProgress& progress = {});
 
+/// Fits on fewer points a constant follow their noise.
+inline constexpr std::size_t kEnoughPoints = 3;
+
 /// A fitted section with all that is known of how good it is.
 struct SectionFit {
   const FitSection* section = nullptr;
-  std::vector<const CommSample*> samples;  ///< that it took
-  std::size_t points = 0;
+  std::vector<const CommSample*> samples;   ///< that it took
+  std::size_t points = 0, constants = 0;    ///< distinct, and those of the section that they tell
   std::vector<ScoredSample> before, after;  ///< with the profiles given, and with those fitted to the same samples
   std::vector<HeldOutErrors> held_out;
   Corrections corrections = Corrections::none;
@@ -73,7 +76,7 @@ struct SectionFit {
 
 /// Fits `section` into `profiles`. Corrections stay where cross-validation says so: the ratios of the median errors
 /// with and without them, for points and for counts of ranks left out, multiply to less than 0.95. Nothing is done, and
-/// `samples` is empty, where no sample is of the section.
+/// `ranges` is empty, where no sample is of the section or fewer points than constants are.
 SectionFit fit_and_validate(CommPredictor& predictor, std::span<const CommSystem> systems, const FitSection& section,
                             std::span<const CommSample* const> samples, std::vector<CollectiveProfile>& profiles,
                             std::span<const HoldOut> hold_outs, const FitProgress& progress = {},

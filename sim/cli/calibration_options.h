@@ -1,6 +1,8 @@
 #pragma once
 // What `fit` and `predict` have in common: the op, the hardware, the tables.
 
+#include <algorithm>
+#include <array>
 #include <optional>
 #include <string>
 #include <variant>
@@ -9,6 +11,37 @@
 #include "config/read_comm_table.h"
 
 namespace moesim {
+
+inline constexpr std::array<OptionRow, 5> kTableOptions = {
+    {{.name = "op",
+      .value = "OP",
+      .meaning = "what was timed: gemm moe moe_wideep grouped_gemm attn_decode attn_prefill attn_mixed mla_decode "
+                 "mla_prefill mla_bmm quantize linear_attention memory_pass, or nccl custom_allreduce deepep_ll "
+                 "deepep_normal nvlink_a2a p2p",
+      .choices = "gemm moe moe_wideep grouped_gemm attn_decode attn_prefill attn_mixed mla_decode mla_prefill mla_bmm "
+                 "quantize linear_attention memory_pass nccl custom_allreduce deepep_ll deepep_normal nvlink_a2a p2p"},
+     {.name = "gpu",
+      .value = "NAME",
+      .meaning = "the GPU of a table of kernels that does not say; only its rows of one that does",
+      .completion = Completion::gpu},
+     {.name = "provider",
+      .value = "NAME",
+      .meaning = "whose kernels or library: trtllm vllm sglang deepgemm nccl deepep ...; as --gpu",
+      .choices = "nccl rccl vllm sglang trtllm cublas deepgemm deepep flashinfer"},
+     {.name = "lib-version", .value = "VERSION", .meaning = "only rows of this version of their library"},
+     {.name = "cluster",
+      .value = "FILE",
+      .meaning = "the hardware of all rows of communication",
+      .completion = Completion::file}}};
+
+/// `kTableOptions` and a command's own.
+template <std::size_t Own>
+constexpr std::array<OptionRow, 5 + Own> with_table_options(const std::array<OptionRow, Own>& own) {
+  std::array<OptionRow, 5 + Own> rows{};
+  std::copy(kTableOptions.begin(), kTableOptions.end(), rows.begin());
+  std::copy(own.begin(), own.end(), rows.begin() + kTableOptions.size());
+  return rows;
+}
 
 /// A refusal: what to print and the exit code.
 struct Refusal {

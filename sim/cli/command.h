@@ -11,10 +11,10 @@
 namespace moesim {
 
 /// Exit codes of the contract that commands return themselves.
-inline constexpr int exit_ok = 0, exit_no = 1, exit_usage = 2, exit_missing = 3, exit_bad_data = 4, exit_bug = 70,
-                     exit_interrupted = 130;
+inline constexpr int exit_ok = 0, exit_no = 1, exit_usage = 2, exit_missing = 3, exit_bad_data = 4,
+                     exit_cannot_go_together = 5, exit_bug = 70, exit_interrupted = 130;
 
-enum class Completion { none, file, folder };
+enum class Completion { none, file, folder, gpu };
 
 struct OptionRow {
   std::string_view name;        ///< without dashes
@@ -23,7 +23,8 @@ struct OptionRow {
   std::string_view meaning;
   Completion completion = Completion::none;
   bool repeated = false;
-  bool not_built = false;  ///< answers so, does not show in --help
+  std::string_view choices = {};  ///< values that completion offers, blank-separated
+  bool not_built = false;         ///< answers so, does not show in --help
 };
 
 struct PositionalRow {

@@ -2,14 +2,18 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "cli/command.h"
 #include "cli/progress.h"
 #include "cli/simulate.h"
+#include "config/network_scenario.h"
 #include "report/comparison.h"
+#include "report/network_comparison.h"
 #include "report/output_file.h"
 #include "report/plots.h"
+#include "study/network_study.h"
 
 namespace moesim {
 
@@ -28,13 +32,43 @@ constexpr OptionRow rows[] = {
     {.name = "quiet", .letter = 'q', .meaning = "no progress on stderr"},
 };
 
+/// The program and the seed of the first network scenario on the cluster of every one.
+int compare_networks(const Arguments& arguments, const std::vector<fs::path>& files) {
+  std::vector<NetworkScenario> scenarios{read_network_scenario(files[0], {})};
+  for (std::size_t i = 1; i < files.size(); ++i) {
+    scenarios.push_back(read_network_scenario_with_program_of(files[i], files[0], scenarios[0].seed));
+    scenarios[i].provenance.notes.push_back("program and seed of " + scenarios[0].name);
+  }
+  OutputFolder folder(arguments.has("output") ? fs::path(arguments.value("output"))
+                                              : fs::path("results") / (scenarios[0].stem + "-vs-" + scenarios[1].stem));
+  if (!folder.problem().empty()) return fail(exit_missing, folder.problem());
+  std::vector<NetworkResult> results;
+  for (const NetworkScenario& scenario : scenarios) results.push_back(simulate_network(scenario));
+  folder.keep();
+  const std::string json = network_comparison_json(results);
+  if (const std::string problem = write_file_atomically(folder.path() / "compare.json", json); !problem.empty()) {
+    return fail(exit_missing, problem);
+  }
+  fmt::print("{}", arguments.has("json") ? json : network_comparison_text(results));
+  if (!arguments.has("quiet")) fmt::print(stderr, "files: {}\n", (folder.path() / "").string());
+  return exit_ok;
+}
+
 int run(const Arguments& arguments) {
   const bool quiet = arguments.has("quiet");
   if (arguments.has("output") && arguments.value("output").empty()) {
     return fail(exit_usage, "--output \"\": expected a name");
   }
+  std::vector<fs::path> files;
+  for (const std::string& file : arguments.positionals) files.push_back(scenario_file(file));
+  const auto networks =
+      std::count_if(files.begin(), files.end(), [](const fs::path& file) { return is_network_scenario(file, {}); });
+  if (networks > 0) {
+    if (static_cast<std::size_t>(networks) == files.size()) return compare_networks(arguments, files);
+    return fail(exit_cannot_go_together, "compare: scenarios of mode network beside others; expected one mode");
+  }
   std::vector<Scenario> scenarios;
-  for (const std::string& file : arguments.positionals) scenarios.push_back(read_scenario_file(scenario_file(file)));
+  for (const fs::path& file : files) scenarios.push_back(read_scenario_file(file));
   // The workload, the limits and the seed of the first hold for all.
   const std::vector<Request> requests = generate_requests(scenarios[0].workload, scenarios[0].seed);
   for (std::size_t i = 1; i < scenarios.size(); ++i) {

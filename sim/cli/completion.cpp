@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include "cli/command.h"
+#include "config/read_gpu.h"
 
 namespace moesim {
 
@@ -38,6 +39,26 @@ std::string value_pattern(const Command& command, Completion completion) {
   return pattern;
 }
 
+/// What the values of an option may be, blank-separated; empty: anything.
+std::string value_words(const OptionRow& row) {
+  if (row.completion != Completion::gpu) return std::string(row.choices);
+  std::string words;
+  for (const GpuSpec& gpu : read_gpus()) words += (words.empty() ? "" : " ") + gpu.id;
+  return words;
+}
+
+/// Cases of the options whose values are words of a list.
+std::string word_cases(const Command& command) {
+  std::string cases;
+  for (const OptionRow& row : command.options) {
+    const std::string words = value_words(row);
+    if (!words.empty()) {
+      cases += fmt::format("        --{}) COMPREPLY=($(compgen -W \"{}\" -- \"$word\")); return ;;\n", row.name, words);
+    }
+  }
+  return cases;
+}
+
 std::string bash_script() {
   std::string names;
   std::string cases;
@@ -46,8 +67,9 @@ std::string bash_script() {
     cases += fmt::format("    {})\n", command->name);
     const std::string files = value_pattern(*command, Completion::file);
     const std::string folders = value_pattern(*command, Completion::folder);
-    if (!files.empty() || !folders.empty()) {
-      cases += "      case \"$previous\" in\n";
+    const std::string words = word_cases(*command);
+    if (!files.empty() || !folders.empty() || !words.empty()) {
+      cases += "      case \"$previous\" in\n" + words;
       if (!files.empty())
         cases += fmt::format("        {}) COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n", files);
       if (!folders.empty()) {
@@ -102,8 +124,10 @@ std::string zsh_script() {
       if (row.not_built) continue;
       std::string value;
       if (!row.value.empty()) {
+        const std::string words = value_words(row);
         value = fmt::format(":{}:{}", zsh_quoted(row.value),
-                            row.completion == Completion::file     ? "_files"
+                            !words.empty()                         ? "(" + words + ")"
+                            : row.completion == Completion::file   ? "_files"
                             : row.completion == Completion::folder ? "_files -/"
                                                                    : "");
       }

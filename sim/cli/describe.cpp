@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/simulate.h"
 #include "config/model_catalog.h"
+#include "config/network_scenario.h"
 #include "config/read_cluster.h"
 #include "config/read_gpu.h"
 #include "config/read_model.h"
@@ -18,7 +19,9 @@
 #include "report/cluster_svg.h"
 #include "report/describe_model.h"
 #include "report/describe_run.h"
+#include "report/network_text.h"
 #include "report/output_file.h"
+#include "study/network_study.h"
 
 namespace moesim {
 
@@ -109,7 +112,14 @@ int describe_scenario(const Arguments& arguments, const std::string& name) {
   if (const std::string problem = read_overrides(arguments.values("set"), overrides); !problem.empty()) {
     return fail(exit_bad_data, problem);
   }
-  const Scenario scenario = read_scenario_file(scenario_file(name), overrides);
+  const fs::path file = scenario_file(name);
+  if (is_network_scenario(file, overrides)) {
+    const NetworkScenario network = read_network_scenario(file, overrides);
+    const std::vector<NetworkTaskResult> plan = network_plan(network);
+    fmt::print("{}", arguments.has("json") ? network_plan_json(network, plan) : network_plan_text(network, plan));
+    return exit_ok;
+  }
+  const Scenario scenario = read_scenario_file(file, overrides);
   fmt::print("{}", arguments.has("json") ? scenario_json(scenario) : scenario_text(scenario));
   return exit_ok;
 }

@@ -28,38 +28,28 @@ namespace moesim {
 namespace {
 
 constexpr PositionalRow positionals[] = {{.name = "MEASURED.csv", .most = 64}};
-constexpr OptionRow rows[] = {
-    {.name = "op",
-     .value = "OP",
-     .meaning = "what was timed: nccl custom_allreduce deepep_ll deepep_normal nvlink_a2a p2p; gemm moe moe_wideep "
-                "grouped_gemm attn_decode attn_prefill mla_decode mla_prefill mla_bmm quantize linear_attention "
-                "memory_pass"},
-    {.name = "gpu", .value = "NAME", .meaning = "only rows of this GPU"},
-    {.name = "provider", .value = "LIBRARY", .meaning = "only rows of this library"},
-    {.name = "lib-version", .value = "VERSION", .meaning = "only rows of this version of their library"},
-    {.name = "cluster", .value = "FILE", .meaning = "the hardware of all rows", .completion = Completion::file},
-    {.name = "section",
-     .value = "NAME",
-     .meaning = "only this section of the profile: ring, all_to_all, network, gemm/fp8, ...",
-     .repeated = true},
-    {.name = "base",
-     .value = "FILE",
-     .meaning = "a profile whose other sections the new one keeps",
-     .completion = Completion::file},
-    {.name = "output",
-     .letter = 'o',
-     .value = "PROFILE.json",
-     .meaning = "the profile to write",
-     .completion = Completion::file},
-    {.name = "source", .value = "TEXT", .meaning = "where the rows are from, for the profile (kernels)"},
-    {.name = "licence", .value = "TEXT", .meaning = "of the rows, for the profile (kernels)"},
-    {.name = "profiles",
-     .value = "FOLDER",
-     .meaning = "refit every kernel profile in it that holds these kernels; prints as --cross-validate",
-     .completion = Completion::file},
-    {.name = "cross-validate", .meaning = "print errors on what fits did not see, by GPU and family, as Markdown"},
-    {.name = "quiet", .letter = 'q', .meaning = "no progress on stderr"},
-};
+constexpr auto rows = with_table_options(std::array<OptionRow, 8>{
+    {{.name = "section",
+      .value = "NAME",
+      .meaning = "only this section of the profile: ring, all_to_all, network, gemm/fp8, ...",
+      .repeated = true},
+     {.name = "base",
+      .value = "FILE",
+      .meaning = "a profile whose other sections the new one keeps",
+      .completion = Completion::file},
+     {.name = "output",
+      .letter = 'o',
+      .value = "PROFILE.json",
+      .meaning = "the profile to write",
+      .completion = Completion::file},
+     {.name = "source", .value = "TEXT", .meaning = "where the rows are from, for the profile (kernels)"},
+     {.name = "licence", .value = "TEXT", .meaning = "of the rows, for the profile (kernels)"},
+     {.name = "profiles",
+      .value = "FOLDER",
+      .meaning = "refit every kernel profile in it that holds these kernels; prints as --cross-validate",
+      .completion = Completion::folder},
+     {.name = "cross-validate", .meaning = "print errors on what fits did not see, by GPU and family, as Markdown"},
+     {.name = "quiet", .letter = 'q', .meaning = "no progress on stderr"}}});
 
 std::string today() {
   // Reproducible builds set the first [reproducible-builds.org].
@@ -78,6 +68,7 @@ struct Fitting {
   CommSamples samples;
   std::vector<CollectiveProfile> profiles;  ///< in the order of the systems
   std::vector<const FitSection*> sections;
+  std::string network;  ///< whose rows a fit between nodes takes: a transport, or empty: InfiniBand and RoCE
   Progress::Style style = Progress::Style::none;
 
   std::vector<const CommSample*> where(const std::function<bool(const CommSample&)>& wanted) const {
@@ -90,15 +81,35 @@ struct Fitting {
   const GpuSpec& gpu(const CommSample& sample) const { return samples.systems[sample.system].gpu; }
 };
 
-/// Hops of a cloud's network are its own: a fit takes one kind of network.
-bool on_plain_network(const Fitting& fitting, const CommSample& sample) {
-  return fitting.samples.systems[sample.system].profile.transport.empty();
+/// What carries messages between nodes: a cloud's own transport, or nothing for InfiniBand and RoCE.
+const std::string& network_of(const Fitting& fitting, const CommSample& sample) {
+  return fitting.samples.systems[sample.system].profile.transport;
+}
+
+/// Hops of a cloud's network are its own: a fit takes one kind of network, InfiniBand and RoCE before others. False
+/// where there are several others.
+bool choose_network(Fitting& fitting, std::string& list) {
+  std::map<std::string, std::int64_t> counts;
+  for (const CommSample& sample : fitting.samples.samples) {
+    const bool between = std::any_of(fitting.sections.begin(), fitting.sections.end(), [&](const FitSection* section) {
+      return section->between_domains && section->takes(sample);
+    });
+    if (between) ++counts[network_of(fitting, sample)];
+  }
+  if (counts.empty()) return true;
+  fitting.network = counts.begin()->first;
+  for (const auto& [network, count] : counts) {
+    if (network == fitting.network) continue;
+    list += (list.empty() ? fitting.network + ", " : ", ") + network;
+    fitting.samples.skipped["a network of its own, " + network] += count;
+  }
+  return fitting.network.empty() || counts.size() == 1;
 }
 
 std::vector<const CommSample*> samples_for(const Fitting& fitting, const FitSection& section, const std::string& gpu) {
   return fitting.where([&](const CommSample& sample) {
     if (!section.takes(sample)) return false;
-    if (section.between_domains) return on_plain_network(fitting, sample);
+    if (section.between_domains) return network_of(fitting, sample) == fitting.network;
     return gpu.empty() || fitting.gpu(sample).id == gpu;
   });
 }
@@ -196,16 +207,25 @@ int fit_profile(Fitting& fitting, CommOp op, const Arguments& arguments, const s
     if (samples.empty()) continue;
     if (interrupted()) return fail(exit_interrupted, "interrupted; nothing was written");
     Progress progress(std::string(section->name), fitting.style);
-    fits.push_back(fit_and_validate(predictor, fitting.samples.systems, *section, samples, fitting.profiles,
-                                    hold_outs(op), shown(progress),
-                                    arguments.has("base") ? Prior::none : Prior::given));
+    SectionFit fit =
+        fit_and_validate(predictor, fitting.samples.systems, *section, samples, fitting.profiles, hold_outs(op),
+                         shown(progress), arguments.has("base") ? Prior::none : Prior::given);
+    if (fit.points < fit.constants) {
+      fitting.samples.skipped[fmt::format("{}: {} points cannot tell its {} constants", section->name, fit.points,
+                                          fit.constants)] += static_cast<std::int64_t>(fit.samples.size());
+      continue;
+    }
+    fits.push_back(std::move(fit));
   }
   if (fits.empty()) {
     std::string reasons;
     for (const auto& [reason, count] : fitting.samples.skipped) reasons += fmt::format("; {} x {}", count, reason);
     return fail(exit_bad_data, fmt::format("fit: no row can be fitted{}", reasons));
   }
-  for (const SectionFit& fit : fits) print_fit(fit);
+  for (const SectionFit& fit : fits) {
+    print_fit(fit);
+    if (const std::string note = few_points_note(fit); !note.empty()) fmt::print(stderr, "moesim: note: {}\n", note);
+  }
   for (const auto& [reason, count] : fitting.samples.skipped) fmt::print("{} rows not used: {}\n", count, reason);
 
   ProfileFile file;
@@ -224,6 +244,7 @@ int fit_profile(Fitting& fitting, CommOp op, const Arguments& arguments, const s
   const CommSample& first = *fits.front().samples.front();
   const CommSystem& system = fitting.samples.systems[first.system];
   file.rest = system.profile.name;
+  file.network = fitting.network;
   if (arguments.has("base")) {
     const std::filesystem::path base = resolve_path(arguments.value("base"), {});
     read_collective_profile(base, system.topology->cluster());  // refuses what is broken
@@ -265,6 +286,11 @@ int run(const Arguments& arguments) {
   if (!arguments.has("quiet")) fitting.style = Progress::style_of_stderr();
   fitting.samples = read_comm_tables(arguments.positionals, std::get<CommTableOptions>(options));
   for (const CommSystem& system : fitting.samples.systems) fitting.profiles.push_back(system.profile);
+  if (std::string list; !choose_network(fitting, list)) {
+    return fail(exit_usage, fmt::format("fit: the rows between nodes are of several networks ({}); fit one of them, "
+                                        "with --gpu or a table of its own",
+                                        list));
+  }
   watch_interrupts();
   const std::string command = command_line("fit", arguments, rows);
   if (arguments.has("cross-validate")) return cross_validate_all(fitting, op, command);

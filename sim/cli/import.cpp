@@ -12,6 +12,8 @@
 #include "config/import_topology_matrix.h"
 #include "config/import_topology_xml.h"
 #include "config/read_cluster.h"
+#include "config/read_collective_profile.h"
+#include "config/read_gpu.h"
 #include "report/cluster_file.h"
 #include "report/collective_log_csv.h"
 #include "report/output_file.h"
@@ -36,7 +38,8 @@ constexpr OptionRow rows[] = {
      .completion = Completion::file},
     {.name = "gpu",
      .value = "NAME",
-     .meaning = "clusters: the GPU, where the file does not say (a name of describe gpu)"},
+     .meaning = "clusters: the GPU, where the file does not say (a name of describe gpu)",
+     .completion = Completion::gpu},
     {.name = "nodes", .value = "N", .meaning = "nccl-topo, nvidia-smi-topo: this many such machines (1)"},
     {.name = "fabric", .value = "KIND", .meaning = "with --nodes: rail_fat_tree (default) or leaf_spine between them"},
     {.name = "nic-rate",
@@ -46,7 +49,10 @@ constexpr OptionRow rows[] = {
      .value = "KIND",
      .meaning = "nccl-topo: switched, mesh or pcie, where the file shows no scale-up links"},
     {.name = "gpus", .value = "N", .meaning = "nccl-topo: GPUs of a file that gives no device classes"},
-    {.name = "collective", .value = "NAME", .meaning = "nccl-tests: of a log whose head is cut off"},
+    {.name = "collective",
+     .value = "NAME",
+     .meaning = "nccl-tests: of a log whose head is cut off",
+     .choices = "all_reduce all_gather reduce_scatter alltoall broadcast reduce gather scatter send_recv hypercube"},
     {.name = "cluster",
      .value = "FILE",
      .meaning = "nccl-tests: what the log ran on, for the columns that it leaves open",
@@ -103,16 +109,18 @@ ImportOptions import_options(const Arguments& arguments) {
 std::string import_log(const Arguments& arguments, const fs::path& file) {
   NcclTestLog log = read_nccl_tests(file, arguments.value("collective"));
   std::optional<ClusterSpec> cluster;
-  std::string system = arguments.value("system");
+  std::string system = arguments.value("system"), transport;
   if (arguments.has("cluster")) {
     const fs::path path =
         resolve_path(arguments.value("cluster"), fs::current_path(), fs::path("topologies") / "cluster");
     cluster = read_cluster_file(path);
     if (system.empty()) system = path.stem().string();
     complete_from_cluster(log, *cluster);
+    transport =
+        collective_profile_for(product_root() / "calibrate" / "profiles", find_gpu(cluster->gpu), *cluster).transport;
   }
   for (const std::string& note : log.notes) fmt::print(stderr, "moesim: note: {}\n", note);
-  return nccl_tests_csv(log, system, cluster);
+  return nccl_tests_csv(log, system, cluster, transport);
 }
 
 std::string imported(const Arguments& arguments, const std::string& kind, const fs::path& file) {

@@ -13,29 +13,14 @@ namespace moesim {
 namespace {
 
 constexpr PositionalRow positionals[] = {{.name = "MEASURED.csv"}};
-constexpr OptionRow rows[] = {
-    {.name = "op",
-     .value = "OP",
-     .meaning = "what was timed: gemm moe moe_wideep grouped_gemm attn_decode attn_prefill attn_mixed mla_decode "
-                "mla_prefill mla_bmm quantize linear_attention memory_pass nccl custom_allreduce deepep_ll "
-                "deepep_normal nvlink_a2a p2p"},
-    {.name = "gpu", .value = "NAME", .meaning = "the GPU of a table that does not say; only its rows of one that does"},
-    {.name = "provider",
-     .value = "NAME",
-     .meaning = "whose kernels or library: trtllm vllm sglang cublas deepgemm nccl ...; as --gpu"},
-    {.name = "lib-version", .value = "VERSION", .meaning = "only rows of this version of their library"},
-    {.name = "cluster",
-     .value = "FILE",
-     .meaning = "the hardware of all rows of communication",
-     .completion = Completion::file},
-    {.name = "profile",
-     .value = "FILE",
-     .meaning = "a kernel profile instead of the shipped ones, or a collective one over them; fit writes both",
-     .completion = Completion::file,
-     .repeated = true},
-    {.name = "json", .meaning = "print one object instead of the table"},
-    {.name = "csv", .value = "FILE", .meaning = "write every prediction to a file", .completion = Completion::file},
-};
+constexpr auto rows = with_table_options(std::array<OptionRow, 3>{
+    {{.name = "profile",
+      .value = "FILE",
+      .meaning = "a kernel profile instead of the shipped ones, or a collective one over them; fit writes both",
+      .completion = Completion::file,
+      .repeated = true},
+     {.name = "json", .meaning = "print one object instead of the table"},
+     {.name = "csv", .value = "FILE", .meaning = "write every prediction to a file", .completion = Completion::file}}});
 
 int run(const Arguments& arguments) {
   if (const auto kernels = kernel_table_options(arguments)) return predict_kernel_tables(arguments, *kernels);

@@ -2,12 +2,18 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
+#include <variant>
 
 #include "cli/command.h"
 #include "cli/progress.h"
+#include "cli/replications.h"
 #include "cli/simulate.h"
+#include "config/file_hash.h"
 #include "config/json_reader.h"
 #include "config/network_scenario.h"
 #include "report/chrome_trace.h"
@@ -29,7 +35,10 @@ constexpr PositionalRow positionals[] = {{.name = "SCENARIO"}};
 constexpr OptionRow rows[] = {
     {.name = "set", .value = "POINTER=VALUE", .meaning = "set a field, as /engine/max_num_seqs=64", .repeated = true},
     {.name = "seed", .value = "N", .meaning = "seed of the random streams instead of the scenario's"},
-    {.name = "replications", .value = "N", .meaning = "runs with other seeds", .not_built = true},
+    {.name = "replications",
+     .value = "N",
+     .meaning = "N more runs with other seeds and costs moved by their errors: 90 % intervals"},
+    {.name = "jobs", .letter = 'j', .value = "N", .meaning = "threads for the replications (all cores)"},
     {.name = "output",
      .letter = 'o',
      .value = "DIR",
@@ -87,12 +96,31 @@ std::string write_results(const RunResult& result, const fs::path& folder) {
   return plot_step_time(result, folder / "step_time.svg");
 }
 
+/// A whole number of an option within bounds; `absent` where it is not given. The problem in one line otherwise.
+std::variant<std::int64_t, std::string> whole_option(const Arguments& arguments, const char* option,
+                                                     std::int64_t absent, std::int64_t least, std::int64_t most) {
+  if (!arguments.has(option)) return absent;
+  const std::string text = arguments.value(option);
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < least || value > most) {
+    return fmt::format("--{} {}: expected a whole number from {} to {}", option, text, least, most);
+  }
+  return value;
+}
+
 /// A scenario of mode network: seconds at most, so without progress.
 int run_network(const Arguments& arguments, const NetworkScenario& scenario) {
   const fs::path folder =
       arguments.has("output") ? fs::path(arguments.value("output")) : fs::path("results") / scenario.stem;
   const std::string trace_file = arguments.value("trace");
-  if (arguments.has("trace-window")) return fail(exit_usage, "--trace-window belongs to mode serving");
+  Instant from;
+  std::optional<Instant> to;
+  if (arguments.has("trace-window")) {
+    if (trace_file.empty()) return fail(exit_usage, "--trace-window needs --trace FILE");
+    const std::string problem = read_window(arguments.value("trace-window"), from, to.emplace());
+    if (!problem.empty()) return fail(exit_usage, problem);
+  }
   OutputFolder results(folder);
   if (!results.problem().empty()) return fail(exit_missing, results.problem());
   const NetworkResult result = simulate_network(scenario, trace_file.empty() ? RecordRates::no : RecordRates::yes);
@@ -105,7 +133,8 @@ int run_network(const Arguments& arguments, const NetworkScenario& scenario) {
     return fail(exit_missing, problem);
   }
   if (!trace_file.empty()) {
-    const std::string problem = write_file_atomically(trace_file, chrome_trace(network_timeline(scenario, result)));
+    const std::string problem =
+        write_file_atomically(trace_file, chrome_trace(network_timeline(scenario, result, from, to)));
     if (!problem.empty()) return fail(exit_missing, problem);
   }
   fmt::print("{}", arguments.has("json") ? network_json(result) : network_text(result));
@@ -135,6 +164,15 @@ int run(const Arguments& arguments) {
       return fail(exit_usage, fmt::format("--{} \"\": expected a name", option));
     }
   }
+  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const auto replications = whole_option(arguments, "replications", 0, 2, 100000);
+  const auto jobs = whole_option(arguments, "jobs", cores, 1, 1024);
+  for (const auto* number : {&replications, &jobs}) {
+    if (const auto* problem = std::get_if<std::string>(number)) return fail(exit_usage, *problem);
+  }
+  if (arguments.has("replications") && is_network_scenario(file, overrides)) {
+    return fail(exit_usage, "--replications belongs to mode serving");
+  }
   if (is_network_scenario(file, overrides)) return run_network(arguments, read_network_scenario(file, overrides, seed));
   std::vector<TraceEvent> events;
   ServingObserver observer;
@@ -152,6 +190,7 @@ int run(const Arguments& arguments) {
   }
 
   const Scenario scenario = read_scenario_file(file, overrides, seed);
+  watch_interrupts();  // before there is a folder to take back
   OutputFolder folder(arguments.has("output") ? fs::path(arguments.value("output"))
                                               : fs::path("results") / scenario.stem);
   if (!folder.problem().empty()) return fail(exit_missing, folder.problem());
@@ -159,7 +198,6 @@ int run(const Arguments& arguments) {
   if (!trace_folder.problem().empty()) return fail(exit_missing, trace_folder.problem());
   const std::vector<Request> requests = generate_requests(scenario.workload, scenario.seed);
   const bool quiet = arguments.has("quiet");
-  watch_interrupts();
   observer.interrupted = interrupted;
   Simulation simulation;
   {
@@ -168,13 +206,35 @@ int run(const Arguments& arguments) {
     simulation = simulate(scenario, requests, observer);
     if (!simulation.interrupted) progress.update(1, 1);
   }
-  const RunResult& result = simulation.result;
+  RunResult& result = simulation.result;
   if (simulation.interrupted || interrupted()) {
     return fail(exit_interrupted, fmt::format("interrupted after {} of {} requests; nothing was written",
                                               result.completed, result.requests.size()));
   }
   folder.keep();
   trace_folder.keep();
+  if (arguments.has("replications")) {
+    ReplicationOptions options{.count = std::get<std::int64_t>(replications),
+                               .jobs = static_cast<int>(std::get<std::int64_t>(jobs)),
+                               .store = folder.path() / "replications.jsonl",
+                               .key = {},
+                               .progress = {},
+                               .interrupted = interrupted};
+    // Inputs, what was set on the command line, and what the program made of them.
+    std::string inputs = fmt::format("{} {:016x}", scenario.seed, result.fingerprint);
+    for (const auto& [name, hash] : scenario.provenance.input_hashes) inputs += " " + name + " " + hash;
+    for (const std::string& word : arguments.values("set")) inputs += " " + word;
+    options.key = hash_of(inputs);
+    Progress progress(scenario.stem + " replications", quiet ? Progress::Style::none : Progress::style_of_stderr());
+    options.progress = [&progress](std::int64_t done, std::int64_t total) { progress.update(done, total); };
+    ReplicationRun runs = run_replications(scenario, options);
+    if (!runs.problem.empty()) return fail(exit_missing, runs.problem);
+    if (runs.interrupted) {
+      return fail(exit_interrupted,
+                  fmt::format("interrupted; the same command goes on from {}", options.store.string()));
+    }
+    result.uncertainty = std::move(runs.uncertainty);
+  }
   if (const std::string problem = write_results(result, folder.path()); !problem.empty()) {
     return fail(exit_missing, problem);
   }

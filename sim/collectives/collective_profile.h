@@ -3,12 +3,14 @@
 // that carries them can reach (line rate x efficiency of the cluster), so that a family serves another system with its
 // own links; latencies are times.
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/units.h"
+#include "hardware/kernel_regime.h"
 
 namespace moesim {
 
@@ -147,6 +149,16 @@ struct FittedRange {
   CostCurve curve = CostCurve::all_reduce;
   std::uint32_t fewest_ranks = 0, most_ranks = 0;
   double smallest = 0, largest = 0;  ///< bytes, or tokens a rank
+  bool between_domains = false;
+  double p90_ape = 0;  ///< of sizes that no fit saw; 0: not known
+};
+
+/// Multiplies the time of a curve by regime of size (collective_perturbation.h): all ones, but in a perturbed profile.
+struct CurveFactors {
+  CurveFactors() {
+    for (auto& curve : by_curve) curve = {1, 1, 1};
+  }
+  std::array<std::array<double, kSizeRegimes>, kCostCurves> by_curve;
 };
 
 struct CollectiveProfile {
@@ -171,6 +183,7 @@ struct CollectiveProfile {
   PutTransfer put;
   std::vector<CurveCorrection> corrections;
   std::vector<FittedRange> fitted;
+  CurveFactors factors;
 };
 
 /// The same with the all-reduce kernels of `engine` ("vllm", "sglang", "trtllm") as `custom_all_reduce`, where the

@@ -151,12 +151,12 @@ class Builder {
     });
   }
 
-  /// The hops of one channel of a ring: the GPUs of every node from `channel` on, nodes in turn upwards and downwards,
-  /// so that a ring leaves a node on the rail on which it enters the next.
+  /// The hops of one channel of a ring: the GPUs of every node, neighbours where they are drawn, from `channel` on,
+  /// nodes in turn upwards and downwards, so that a ring leaves a node on the rail on which it enters the next.
   std::vector<GpuId> ring_order(std::size_t channel) const {
     std::vector<GpuId> order;
     for (std::size_t node = 0; node < nodes_.gpus.size(); ++node) {
-      const auto& gpus = nodes_.gpus[node];
+      const std::vector<GpuId> gpus = ring_of_neighbours(topology_, nodes_.gpus[node]);
       const std::size_t n = gpus.size();
       for (std::size_t i = 0; i < n; ++i) {
         order.push_back(node % 2 == 0 ? gpus[(channel + i) % n] : gpus[(channel + 2 * n - 1 - i) % n]);
@@ -182,7 +182,7 @@ class Builder {
     const auto r = static_cast<std::int64_t>(count()), n = node_count();
     const std::int64_t sweeps = call_.kind == Collective::all_reduce ? 2 : 1;
     program_.add_round(pace_.base + sweeps * ((r - n) * pace_.step + (n - 1) * pace_.hop));
-    const bool mesh = topology_.cluster().scale_up == ScaleUpKind::mesh && n == 1;
+    const bool mesh = n == 1 && is_full_mesh(topology_, ranks_);
     const std::size_t channels = n == 1 ? 1 : nodes_.smallest();
     for (std::size_t c = 0; c < channels; ++c) {
       const std::vector<GpuId> order = ring_order(c);

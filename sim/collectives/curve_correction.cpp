@@ -73,6 +73,10 @@ CollectiveProfile with_engine(CollectiveProfile profile, std::string_view engine
   for (CurveCorrection& correction : profile.corrections) {
     if (correction.curve == own) correction.curve = CostCurve::custom_all_reduce;
   }
+  std::erase_if(profile.fitted, [](const FittedRange& r) { return r.curve == CostCurve::custom_all_reduce; });
+  for (FittedRange& range : profile.fitted) {
+    if (range.curve == own) range.curve = CostCurve::custom_all_reduce;
+  }
   return profile;
 }
 

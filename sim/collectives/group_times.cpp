@@ -1,5 +1,6 @@
 #include "collectives/group_times.h"
 
+#include "collectives/collective_perturbation.h"
 #include "collectives/collective_program.h"
 #include "core/check.h"
 
@@ -24,12 +25,15 @@ GroupTimes::GroupTimes(const Topology& topology, const CollectiveProfile& profil
       first_(topology, profile, groups_.front()) {}
 
 Duration GroupTimes::time(Collective kind, Bytes bytes) {
-  return model_ == NetworkModel::closed_form ? first_.time(kind, bytes) : simulated(kind, bytes, Kernels::library);
+  const Duration time =
+      model_ == NetworkModel::closed_form ? first_.time(kind, bytes) : simulated(kind, bytes, Kernels::library);
+  return perturbed_time(time, profile_, cost_curve(kind), static_cast<double>(bytes.value));
 }
 
 Duration GroupTimes::custom_all_reduce_time(Bytes bytes) {
-  return model_ == NetworkModel::closed_form ? first_.custom_all_reduce_time(bytes)
-                                             : simulated(Collective::all_reduce, bytes, Kernels::engine);
+  const Duration time = model_ == NetworkModel::closed_form ? first_.custom_all_reduce_time(bytes)
+                                                            : simulated(Collective::all_reduce, bytes, Kernels::engine);
+  return perturbed_time(time, profile_, CostCurve::custom_all_reduce, static_cast<double>(bytes.value));
 }
 
 Duration GroupTimes::simulated(Collective kind, Bytes bytes, Kernels kernels) {

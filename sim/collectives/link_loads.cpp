@@ -90,11 +90,51 @@ std::array<double, kLinkKinds> LinkLoads::total_by_kind() const {
   return total;
 }
 
+namespace {
+
+bool has_link(const Topology& topology, GpuId a, GpuId b) {
+  return topology.path(a, b).size() == 1;
+}
+
+/// Lengthens the ring by GPUs that are not in it yet, each a neighbour of the last, until it closes. False where the
+/// steps run out or none is left to try.
+bool close_ring(const Topology& topology, const std::vector<GpuId>& gpus, std::vector<GpuId>& ring, int& steps) {
+  if (ring.size() == gpus.size()) return has_link(topology, ring.back(), ring.front());
+  for (const GpuId next : gpus) {
+    if (--steps < 0) return false;
+    if (std::find(ring.begin(), ring.end(), next) != ring.end() || !has_link(topology, ring.back(), next)) continue;
+    ring.push_back(next);
+    if (close_ring(topology, gpus, ring, steps)) return true;
+    ring.pop_back();
+  }
+  return false;
+}
+
+}  // namespace
+
+bool is_full_mesh(const Topology& topology, std::span<const GpuId> gpus) {
+  if (topology.cluster().scale_up != ScaleUpKind::mesh) return false;
+  for (const GpuId a : gpus) {
+    for (const GpuId b : gpus) {
+      if (a != b && !has_link(topology, a, b)) return false;
+    }
+  }
+  return true;
+}
+
+std::vector<GpuId> ring_of_neighbours(const Topology& topology, const std::vector<GpuId>& gpus) {
+  if (topology.cluster().scale_up != ScaleUpKind::mesh || gpus.size() < 4) return gpus;
+  std::vector<GpuId> ring{gpus.front()};
+  int steps = 20'000;
+  return close_ring(topology, gpus, ring, steps) ? ring : gpus;
+}
+
 LinkLoads ring_loads(const Topology& topology, const GroupNodes& nodes, double between) {
   LinkLoads loads(topology);
-  const bool mesh = topology.cluster().scale_up == ScaleUpKind::mesh;
   const double channels = nodes.smallest();
-  for (const std::vector<GpuId>& gpus : nodes.gpus) {
+  for (const std::vector<GpuId>& listed : nodes.gpus) {
+    const bool mesh = is_full_mesh(topology, listed);
+    const std::vector<GpuId> gpus = mesh ? listed : ring_of_neighbours(topology, listed);
     const std::size_t n = gpus.size();
     if (n < 2) continue;
     // A closed ring alone; between nodes each channel leaves out the hop that the network makes.

@@ -28,6 +28,12 @@ struct GroupNodes {
 };
 GroupNodes group_nodes(const Topology& topology, std::span<const GpuId> group);
 
+/// Whether each of these GPUs has a link of its own to every other one.
+bool is_full_mesh(const Topology& topology, std::span<const GpuId> gpus);
+/// The GPUs in an order in which each has a link to the next and the last to the first, where the graph has such a ring
+/// (a drawn ring, a cube) and it is found in a few thousand steps; else as they come.
+std::vector<GpuId> ring_of_neighbours(const Topology& topology, const std::vector<GpuId>& gpus);
+
 class LinkLoads {
  public:
   explicit LinkLoads(const Topology& topology) : topology_(&topology), bytes_(topology.links().size()) {}
@@ -50,9 +56,10 @@ class LinkLoads {
   std::vector<double> bytes_;
 };
 
-/// One byte of ring traffic (of every rank's busbw bytes). Inside a node the ring runs in order of GPU ids, or, on a
-/// full mesh, over all pairs alike, as many rings do. Between nodes one channel for each GPU of the smallest node
-/// enters and leaves by that GPU's NIC, with `between` bytes in all on each node boundary.
+/// One byte of ring traffic (of every rank's busbw bytes). Inside a node the ring runs in order of GPU ids, on a drawn
+/// mesh from neighbour to neighbour, or, where all are neighbours, over all pairs alike, as many rings do. Between
+/// nodes one channel for each GPU of the smallest node enters and leaves by that GPU's NIC, with `between` bytes in all
+/// on each node boundary.
 LinkLoads ring_loads(const Topology& topology, const GroupNodes& nodes, double between);
 /// Every rank sends 1 / R of a byte to every other rank, across rails over NVLink first, as NCCL does.
 LinkLoads all_to_all_loads(const Topology& topology, const GroupNodes& nodes);

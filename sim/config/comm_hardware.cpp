@@ -17,7 +17,7 @@ namespace moesim {
 
 namespace {
 
-/// "8x400G IB NDR" -> 8 NICs of 400 Gbit/s. False where the text does not start so.
+/// "8x400G IB NDR" -> 8 NICs of 400 Gbit/s. False where the text does not start so, or the GPUs cannot share so many.
 bool set_nics(std::string_view text, ClusterSpec& cluster) {
   std::int32_t count = 0;
   double rate = 0;
@@ -31,6 +31,27 @@ bool set_nics(std::string_view text, ClusterSpec& cluster) {
   cluster.nics_per_node = count;
   cluster.nic.bandwidth = {rate / 8 * 1e9};
   return true;
+}
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  std::transform(result.begin(), result.end(), result.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return result;
+}
+
+/// Whether `name` stands in `text`, in any case.
+bool names(std::string_view text, std::string_view name) {
+  return lower(text).find(lower(name)) != std::string::npos;
+}
+
+/// Whether text from which no NICs and rate were read ("8x400G") says nothing or names a network: "RoCE", "8x RoCE".
+bool names_network(std::string_view text) {
+  constexpr std::string_view known[] = {"IB", "InfiniBand", "RoCE", "EFA", "TCPX", "NVL"};
+  if (text.empty() || lower(text) == "n/a") return true;
+  const std::size_t digits = text.find_first_not_of("0123456789");
+  if (digits > 0 && (digits == std::string_view::npos || !text.substr(digits).starts_with("x "))) return false;
+  return std::any_of(std::begin(known), std::end(known), [&](std::string_view name) { return names(text, name); });
 }
 
 std::string text_or_empty(const JsonReader& object, std::string_view key) {
@@ -73,26 +94,39 @@ CommHardware::CommHardware(const std::optional<std::filesystem::path>& cluster) 
   for (const GpuSpec& gpu : read_gpus()) gpu_ids_.push_back(gpu.id);
 }
 
-std::optional<ClusterSpec> CommHardware::by_columns(const CommPlace& place) const {
+CommHardware::Described CommHardware::by_columns(const CommPlace& place) const {
   std::string id;
   try {
     id = find_gpu(place.gpu).id;
   } catch (const ConfigError&) {
-    return std::nullopt;
+    return {};
   }
   ClusterSpec cluster;
+  const std::filesystem::path named =
+      product_root() / "topologies" / "cluster" / std::filesystem::path(place.system + ".json").filename();
+  std::error_code ignored;
   const auto rule = std::find_if(links_.begin(), links_.end(), [&](const LinkRule& link) {
-    return link.gpu == id && place.inter_link.find(link.contains) != std::string::npos;
+    return link.gpu == id && names(place.inter_link, link.contains);
   });
-  if (rule != links_.end()) {
+  if (std::filesystem::is_regular_file(named, ignored)) cluster = read_cluster_file(named);
+  if (cluster.gpu == id) {
+    // The shipped file that the row is named after, as import names it.
+  } else if (rule != links_.end()) {
     cluster = shipped_cluster(rule->cluster);
   } else if (const auto standard = standard_node(id)) {
     cluster = read_cluster_file(*standard);
   } else {
-    return std::nullopt;
+    return {};
   }
-  if (set_nics(place.inter_link, cluster)) cluster.name += ", " + place.inter_link;
-  return cluster;
+  if (set_nics(place.inter_link, cluster)) {
+    cluster.name += ", " + place.inter_link;
+  } else if (place.nodes > 1 && !names_network(place.inter_link)) {
+    return {{},
+            fmt::format("unknown inter_link {}; expected NICs that share a node's {} GPUs evenly, as 8x400G, or one of "
+                        "IB, RoCE, EFA, TCPX, NVL",
+                        echo(place.inter_link), cluster.gpus_per_node)};
+  }
+  return {std::move(cluster), {}};
 }
 
 std::optional<ClusterSpec> CommHardware::by_name(const std::string& system) const {
@@ -117,10 +151,10 @@ std::optional<ClusterSpec> CommHardware::by_name(const std::string& system) cons
   return read_cluster_file(*standard);
 }
 
-std::optional<ClusterSpec> CommHardware::cluster_of(const CommPlace& place) const {
-  if (given_) return given_;
+CommHardware::Described CommHardware::described(const CommPlace& place) const {
+  if (given_) return {given_, {}};
   if (!place.gpu.empty() && !place.intra_link.empty()) return by_columns(place);
-  return by_name(place.system);
+  return {by_name(place.system), {}};
 }
 
 bool CommHardware::degraded(const std::string& system, CommOp op, std::uint32_t nodes) const {
@@ -131,12 +165,13 @@ bool CommHardware::degraded(const std::string& system, CommOp op, std::uint32_t 
 }
 
 CommHardware::Found CommHardware::find(const CommPlace& place) {
-  const std::string text =
-      given_ ? given_->name : place.system + '|' + place.gpu + '|' + place.intra_link + '|' + place.inter_link;
-  auto known = clusters_.find(text);
-  if (known == clusters_.end()) known = clusters_.emplace(text, cluster_of(place)).first;
-  if (!known->second) return {{}, "unknown system"};
-  ClusterSpec cluster = *known->second;
+  const std::string text = given_ ? given_->name
+                                  : fmt::format("{}|{}|{}|{}|{}", place.system, place.gpu, place.intra_link,
+                                                place.inter_link, place.nodes > 1);
+  auto known = described_.find(text);
+  if (known == described_.end()) known = described_.emplace(text, described(place)).first;
+  if (!known->second.cluster) return {{}, known->second.problem.empty() ? "unknown system" : known->second.problem};
+  ClusterSpec cluster = *known->second.cluster;
   const std::int32_t nodes = machines_for(cluster, place.nodes);
   const std::pair key{text + '|' + place.system, nodes};
   const auto found = found_.find(key);

@@ -19,7 +19,8 @@ struct CommPlace {
 };
 
 /// Finds and keeps the systems of rows, the first that applies: the cluster that the user gives; the row's GPU, links
-/// and NICs (its own columns); topologies/systems.json by the name of the system; a GPU id inside that name, as its
+/// and NICs (its own columns; on the shipped file that `system` names, else the one of the GPU's network, else the
+/// standard node); topologies/systems.json by the name of the system; a GPU id inside that name, as its
 /// standard node. Profiles are those that ship for the GPU.
 class CommHardware {
  public:
@@ -46,8 +47,13 @@ class CommHardware {
   struct LinkRule {
     std::string contains, gpu, cluster;
   };
-  std::optional<ClusterSpec> cluster_of(const CommPlace& place) const;
-  std::optional<ClusterSpec> by_columns(const CommPlace& place) const;
+  /// A cluster; nothing and, where it is not that the system is unknown, the problem.
+  struct Described {
+    std::optional<ClusterSpec> cluster;
+    std::string problem;
+  };
+  Described described(const CommPlace& place) const;
+  Described by_columns(const CommPlace& place) const;
   std::optional<ClusterSpec> by_name(const std::string& system) const;
 
   std::optional<ClusterSpec> given_;
@@ -55,7 +61,7 @@ class CommHardware {
   std::vector<LinkRule> links_;
   std::vector<std::string> gpu_ids_;
   std::vector<CommSystem> systems_;
-  std::map<std::string, std::optional<ClusterSpec>> clusters_;  ///< by what the row says
+  std::map<std::string, Described> described_;  ///< by what the row says
   std::map<std::pair<std::string, std::int32_t>, Found> found_;
 };
 

@@ -1,6 +1,7 @@
 #include "config/import_collective_log.h"
 
 #include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
@@ -61,6 +62,19 @@ std::string collective_of(std::string program) {
   program = program.substr(program.find_last_of('/') + 1);
   if (const std::size_t end = program.find("_perf"); end != std::string::npos) program.resize(end);
   return program == "sendrecv" ? "send_recv" : program;
+}
+
+/// The user's word for a collective as logs have it. Throws ConfigError (usage) where nccl-tests have none of the name.
+std::string known_collective(const std::string& word) {
+  if (word.empty()) return {};
+  const std::string collective = word == "all_to_all" ? "alltoall" : collective_of(word);
+  const std::vector<std::string> known = {"all_reduce", "all_gather", "reduce_scatter", "alltoall",  "broadcast",
+                                          "reduce",     "gather",     "scatter",        "send_recv", "hypercube"};
+  if (std::find(known.begin(), known.end(), collective) != known.end()) return collective;
+  const auto near = nearest(collective, known);
+  throw ConfigError(InputProblem::usage,
+                    fmt::format("import: --collective {}: expected one of {}{}", echo(word), fmt::join(known, ", "),
+                                near ? "; did you mean " + *near + "?" : ""));
 }
 
 /// 2.28.9 of 22809; before 2.9 of 2804.
@@ -142,8 +156,10 @@ class TextReader {
     if (!all_digits(words[1].text) || on == words.end() || on + 1 == words.end()) return;
     ++ranks_;
     hosts_.insert((on + 1)->text);
-    if (const std::size_t bracket = line.find("] "); bracket != std::string::npos) {
-      log_.gpu = line.substr(line.find_first_not_of(' ', bracket + 1));
+    const std::size_t bracket = line.find("] ");
+    const std::size_t gpu = bracket == std::string::npos ? bracket : line.find_first_not_of(" \t\r", bracket + 1);
+    if (gpu != std::string::npos) {
+      log_.gpu = line.substr(gpu);
       log_.gpu.resize(log_.gpu.find_last_not_of(" \t\r") + 1);
     }
   }
@@ -323,7 +339,8 @@ void decide_ranks(NcclTestLog& log, std::int64_t by_count) {
 
 }  // namespace
 
-NcclTestLog read_nccl_tests(const std::filesystem::path& path, const std::string& collective) {
+NcclTestLog read_nccl_tests(const std::filesystem::path& path, const std::string& word) {
+  const std::string collective = known_collective(word);
   NcclTestLog log;
   log.file = input_name(path);
   log.library = "NCCL";

@@ -30,7 +30,8 @@ struct NcclTestLog {
 };
 
 /// Finds the rows by their shape: behind `0: ` of srun, without `#`, without a head. The collective is that of the
-/// head ("Collective test starting: all_reduce_perf"), else `collective` (a user's word; may be empty), else
+/// head ("Collective test starting: all_reduce_perf"), else `collective` (a user's word, refused as usage where
+/// nccl-tests have no such collective; may be empty), else
 /// it follows from busbw / algbw where that leaves one: above 1 it is an all-reduce (2 (n - 1) / n), with a reduction
 /// and below 1 a reduce-scatter. Otherwise ConfigError (usage) asks for it. Ranks are counted on the rank lines, else
 /// follow from bytes / count / size of the type, else from busbw / algbw: the n that every row allows within its

@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "config/json_reader.h"
+#include "config/text_file.h"
 
 namespace moesim {
 
@@ -29,9 +30,7 @@ std::string_view trimmed(std::string_view text) {
 LineReader::LineReader(const std::filesystem::path& path) : name_(input_name(path)) {
   std::error_code error;
   const bool standard = is_standard_input(path);
-  if (std::filesystem::is_directory(path, error)) {
-    throw ConfigError(InputProblem::missing_file, fmt::format("{}: is a folder; expected a file", name_));
-  }
+  if (!standard) refuse_folder(path, "a file");
   // A descriptor of its own: the reader closes what it reads.
   file_.reset(standard ? ::fdopen(::dup(STDIN_FILENO), "rb") : std::fopen(name_.c_str(), "rb"));
   if (!file_) {

@@ -1,17 +1,21 @@
 #include "config/network_scenario.h"
 
 #include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "collectives/layer_collectives.h"
 #include "collectives/link_loads.h"
+#include "config/exchange_names.h"
 #include "config/json_reader.h"
 #include "config/scenario_fields.h"
 #include "config/scenario_inputs.h"
 #include "network/topology.h"
 #include "parallel/placement.h"
+#include "serving/engine_spec.h"
 
 namespace moesim {
 
@@ -147,10 +151,33 @@ PopularitySpec read_popularity_law(const JsonReader& entry) {
   return spec;
 }
 
+/// "nccl", or an engine's name of one kind of kernels (`exchange_names`); nothing: NCCL.
+std::optional<MoeBackend> read_backend(const JsonReader& value) {
+  const std::string word = value.string();
+  if (word == "nccl") return std::nullopt;
+  const ExchangeName* known = find_exchange_name(word);
+  if (known == nullptr) {
+    std::vector<std::string> words{"nccl"};
+    for (const ExchangeName& row : exchange_names()) {
+      if (row.choice) words.emplace_back(row.name);
+    }
+    const auto near = nearest(word, words);
+    value.fail(fmt::format("expected one of {}, got {}{}", fmt::join(words, ", "), echo(word),
+                           near ? "; did you mean " + *near + "?" : ""));
+  }
+  if (!known->choice) value.fail(fmt::format("{} is not built yet", word), InputProblem::usage);
+  if (known->choice->prefill != known->choice->decode) {
+    value.fail(fmt::format("{} stands for {} and {}; name one of them", word, name(known->choice->prefill),
+                           name(known->choice->decode)));
+  }
+  return known->choice->prefill;
+}
+
 ExchangeTask read_exchange(const JsonReader& entry, const Topology& topology) {
-  constexpr std::array<std::string_view, 14> keys = {"name",
+  constexpr std::array<std::string_view, 15> keys = {"name",
                                                      "start",
                                                      "exchange",
+                                                     "max_dispatch_tokens_per_rank",
                                                      "direction",
                                                      "ranks",
                                                      "tokens",
@@ -163,21 +190,18 @@ ExchangeTask read_exchange(const JsonReader& entry, const Topology& topology) {
                                                      "redundant_experts",
                                                      "bytes_per_element"};
   entry.expect_only(keys);
-  constexpr std::array<std::string_view, 6> backends = {"nccl",
-                                                        "pplx",
-                                                        "deepep_high_throughput",
-                                                        "deepep_low_latency",
-                                                        "flashinfer_nvlink_one_sided",
-                                                        "flashinfer_nvlink_two_sided"};
-  constexpr std::array<MoeBackend, 6> chosen = {MoeBackend::none,
-                                                MoeBackend::pplx,
-                                                MoeBackend::deepep_high_throughput,
-                                                MoeBackend::deepep_low_latency,
-                                                MoeBackend::flashinfer_nvlink_one_sided,
-                                                MoeBackend::flashinfer_nvlink_two_sided};
   ExchangeTask task;
   const JsonReader backend = entry.at("exchange");
-  if (const MoeBackend kind = chosen[backend.choice(backends)]; kind != MoeBackend::none) task.backend = kind;
+  task.backend = read_backend(backend);
+  if (const auto limit = entry.find("max_dispatch_tokens_per_rank"))
+    task.round_tokens = limit->integer_in(0, 1'000'000);
+  if (!task.backend || !goes_in_rounds(*task.backend)) {
+    if (task.round_tokens > 0) {
+      entry.at("max_dispatch_tokens_per_rank").fail(fmt::format("{} does not go in rounds", backend.string()));
+    }
+  } else if (!entry.has("max_dispatch_tokens_per_rank")) {
+    task.round_tokens = default_max_dispatch_tokens(EnginePreset::vllm);
+  }
   if (const auto direction = entry.find("direction")) {
     constexpr std::array<std::string_view, 2> directions = {"dispatch", "combine"};
     task.combine = direction->choice(directions) == 1;
@@ -217,13 +241,18 @@ ExchangeTask read_exchange(const JsonReader& entry, const Topology& topology) {
 
 /// Messages of a task that sends from every rank to every other.
 std::size_t messages_of(const NetworkTask& task) {
-  std::size_t ranks = 0;
-  if (const auto* exchange = std::get_if<ExchangeTask>(&task.what)) ranks = exchange->ranks.size();
+  std::size_t ranks = 0, rounds = 1;
+  if (const auto* exchange = std::get_if<ExchangeTask>(&task.what)) {
+    ranks = exchange->ranks.size();
+    if (exchange->round_tokens > 0) {
+      rounds = static_cast<std::size_t>((exchange->tokens + exchange->round_tokens - 1) / exchange->round_tokens);
+    }
+  }
   if (const auto* collective = std::get_if<CollectiveTask>(&task.what)) {
     const bool pairs = collective->kind == Collective::all_to_all || collective->algorithm == Algorithm::direct;
     if (pairs) ranks = collective->ranks.size();
   }
-  return ranks * ranks;
+  return rounds * ranks * ranks;
 }
 
 /// What is estimated instead of followed has no rates that others could feel.
@@ -249,9 +278,10 @@ bool is_network_scenario(const fs::path& path, std::span<const Override> overrid
   return document.is_object() && document.contains("mode") && document["mode"] == "network";
 }
 
-NetworkScenario read_network_scenario(const fs::path& path, std::span<const Override> overrides,
-                                      std::optional<std::uint64_t> seed) {
-  const ordered_json document = document_of(path, overrides);
+namespace {
+
+NetworkScenario scenario_of(const ordered_json& document, const fs::path& path, std::span<const Override> overrides,
+                            std::optional<std::uint64_t> seed) {
   const JsonReader root(document, input_name(path));
   check_scenario_fields(root);
   for (const std::string& key : root.keys()) {
@@ -299,6 +329,20 @@ NetworkScenario read_network_scenario(const fs::path& path, std::span<const Over
   refuse_too_many(root, scenario);
   if (scenario.tasks.empty()) root.at("program").fail("expected at least one collective or transfer");
   return scenario;
+}
+
+}  // namespace
+
+NetworkScenario read_network_scenario(const fs::path& path, std::span<const Override> overrides,
+                                      std::optional<std::uint64_t> seed) {
+  return scenario_of(document_of(path, overrides), path, overrides, seed);
+}
+
+NetworkScenario read_network_scenario_with_program_of(const fs::path& path, const fs::path& program,
+                                                      std::uint64_t seed) {
+  ordered_json document = document_of(path, {});
+  document["program"] = document_of(program, {}).at("program");
+  return scenario_of(document, path, {}, seed);
 }
 
 }  // namespace moesim

@@ -37,6 +37,7 @@ struct CacheTask {
 /// One exchange of a MoE layer whose gates are drawn.
 struct ExchangeTask {
   std::optional<MoeBackend> backend;  ///< empty: unequal messages of a (token, expert) by NCCL, as trainers send them
+  std::int64_t round_tokens = 0;      ///< of a rank in a round of the backend; 0: all at once
   bool combine = false;               ///< the copies of the dispatch the other way
   GpuGroup ranks;
   std::int64_t tokens = 0;  ///< of every rank
@@ -68,5 +69,9 @@ bool is_network_scenario(const std::filesystem::path& path, std::span<const Over
 /// Throws ConfigError as `read_scenario_file` does; also where a group cannot run the algorithm that is asked for.
 NetworkScenario read_network_scenario(const std::filesystem::path& path, std::span<const Override> overrides,
                                       std::optional<std::uint64_t> seed = std::nullopt);
+
+/// The same with the program of another file on the cluster of `path`.
+NetworkScenario read_network_scenario_with_program_of(const std::filesystem::path& path,
+                                                      const std::filesystem::path& program, std::uint64_t seed);
 
 }  // namespace moesim

@@ -16,7 +16,8 @@ namespace {
 
 constexpr std::string_view kFormat = "moesim-collectives-1";
 constexpr std::array<std::string_view, 3> kScaleUpNames{"switched", "mesh", "pcie"};
-constexpr std::array<std::string_view, 25> kKeys{"format",
+constexpr std::array<std::string_view, 26> kKeys{"format",
+                                                 "notes",
                                                  "source",
                                                  "date",
                                                  "fit_range",
@@ -241,6 +242,10 @@ FittedRange read_fit(const JsonReader& section) {
   range.most_ranks = static_cast<std::uint32_t>(ranks[1].integer_in(1, 1000000));
   range.smallest = sizes[0].number_in(0, 1e18);
   range.largest = sizes[1].number_in(0, 1e18);
+  if (const auto between = section.find("between_domains")) range.between_domains = between->boolean();
+  const auto left_out = section.find("left_out");
+  const auto points = left_out ? left_out->find("points") : std::nullopt;
+  if (points) range.p90_ape = points->at("p90_ape").number_in(0, 1e3);
   return range;
 }
 
@@ -318,6 +323,9 @@ CollectiveProfile read_collective_profile(const std::filesystem::path& path, con
   profile.date = file.at("date").string();
   profile.provider = providers_of(file);
   profile.sources.push_back(fmt::format("{} ({})", file.at("source").string(), file.at("date").string()));
+  if (const auto notes = file.find("notes")) {
+    for (const JsonReader& note : notes->elements()) profile.notes.push_back(profile.name + ": " + note.string());
+  }
   const LineRates line{file.at("line_rate").bandwidth() * file.at("efficiency").number_in(0.01, 1),
                        file.at("network_line_rate").bandwidth() * file.at("network_efficiency").number_in(0.01, 1)};
   if (const auto ring = file.find("ring")) {

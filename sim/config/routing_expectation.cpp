@@ -61,18 +61,25 @@ std::vector<std::int64_t> apportion(const std::vector<double>& shares, std::int6
     left -= counts[e];
   }
   const std::int64_t step = left > 0 ? 1 : -1;
+  left *= step;                                                             // rows to give, or to take
   std::vector<std::tuple<std::int64_t, std::uint32_t, std::size_t>> order;  // those that can change, first come first
-  while (left != 0) {
+  while (left > 0) {
     order.clear();
     for (std::size_t e = 0; e < counts.size(); ++e) {
-      if (left > 0 ? counts[e] == most : counts[e] == 0) continue;
+      if (step > 0 ? counts[e] == most : counts[e] == 0) continue;
       order.emplace_back(step * counts[e], spread_place(static_cast<std::uint32_t>(e), counts.size()), e);
     }
     if (order.empty()) break;  // more rows than all experts can take
-    const auto changed = static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(order.size(), left > 0 ? left : -left));
+    const auto able = static_cast<std::int64_t>(order.size());
+    // Many rows are left where the busiest experts have all tokens: the others share them alike.
+    const std::int64_t changed = std::min(able, left), each = std::max<std::int64_t>(1, left / able);
     std::partial_sort(order.begin(), order.begin() + changed, order.end());
-    for (std::ptrdiff_t i = 0; i < changed; ++i) counts[std::get<2>(order[static_cast<std::size_t>(i)])] += step;
-    left -= step * changed;
+    for (std::int64_t i = 0; i < changed; ++i) {
+      std::int64_t& count = counts[std::get<2>(order[static_cast<std::size_t>(i)])];
+      const std::int64_t moved = std::min(each, step > 0 ? most - count : count);
+      count += step * moved;
+      left -= moved;
+    }
   }
   return counts;
 }

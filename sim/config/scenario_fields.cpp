@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "config/exchange_names.h"
+#include "config/set_below.h"
 
 namespace moesim {
 
@@ -544,6 +545,21 @@ void check_scenario_fields(const JsonReader& root) {
   check_members(root, "");
 }
 
+namespace {
+
+/// The row of the list that the pointer leads into; null where it is of none.
+const ScenarioField* list_around(std::string_view pointer) {
+  for (const ScenarioField& field : fields) {
+    const bool list = field.type == FieldType::list || field.type == FieldType::text_or_list;
+    if (list && pointer.starts_with(field.pointer) && pointer.substr(field.pointer.size()).starts_with('/')) {
+      return &field;
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace
+
 void set_scenario_field(ordered_json& document, const std::string& pointer, const std::string& value) {
   ordered_json parsed = ordered_json::parse(value, nullptr, /*allow_exceptions=*/false);
   if (parsed.is_discarded()) parsed = value;
@@ -560,11 +576,15 @@ void set_scenario_field(ordered_json& document, const std::string& pointer, cons
       if (held == document.end() || !held->is_object()) {
         reader.fail(fmt::format("{} is the name of a file; give it inline to set one of its fields", inline_object));
       }
-      try {
-        (*held)[ordered_json::json_pointer(pointer.substr(inline_object.size()))] = std::move(parsed);
-      } catch (const ordered_json::exception&) {
-        reader.fail("does not lead to a field");
+      set_below(*held, std::string_view(pointer).substr(inline_object.size()), std::move(parsed), reader);
+      return;
+    }
+    if (const ScenarioField* list = list_around(pointer); list != nullptr) {
+      const ordered_json::json_pointer place{std::string(list->pointer)};
+      if (!document.contains(place) || !document[place].is_array()) {
+        reader.fail(fmt::format("{} is no list; give it whole to set one of its elements", list->pointer));
       }
+      set_below(document[place], std::string_view(pointer).substr(list->pointer.size()), std::move(parsed), reader);
       return;
     }
     std::vector<std::string> known;
@@ -620,8 +640,8 @@ std::string scenario_reference() {
       "# Fields of a scenario\n\n"
       "Made from the table that the reader uses (`sim/config/scenario_fields.cpp`); a test compares this page with "
       "it.\n"
-      "Every field can be given with `--set POINTER=VALUE`; `--set POINTER=null` leaves it out, so that its default "
-      "holds.\n"
+      "Every field can be given with `--set POINTER=VALUE`, an element of a list by its number (`/program/0/bytes`); "
+      "`--set POINTER=null` leaves it out, so that its default holds.\n"
       "`-` in place of a scenario's file is standard input; files that it names are then looked for from the current "
       "folder.\n\n"
       "| field | is | default | means |\n| --- | --- | --- | --- |\n";

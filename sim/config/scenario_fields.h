@@ -50,8 +50,9 @@ const ScenarioField* find_scenario_field(std::string_view pointer);
 void check_scenario_fields(const JsonReader& root);
 
 /// Sets one field of the document; `value` is JSON, else a string. Any field of the table, present or not; below an
-/// inline model or cluster any pointer. null removes it. Choosing another `kind` drops the fields of the former one,
-/// and a trace the generated workload. Throws ConfigError that names `--set`.
+/// inline model or cluster, and below the elements of a list (/program/0/bytes), any pointer. null removes it. Choosing
+/// another `kind` drops the fields of the former one, and a trace the generated workload. Throws ConfigError that names
+/// `--set`.
 void set_scenario_field(nlohmann::ordered_json& document, const std::string& pointer, const std::string& value);
 
 /// The JSON Schema (draft 2020-12) and the reference page, from the table.

@@ -127,8 +127,8 @@ void ScenarioInputs::add_profile(const CollectiveProfile& profile, Uses uses) {
   provenance_.profiles.push_back({profile.name, profile.provider, profile.date, sources, profile.extrapolated});
   const fs::path file = product_root() / "calibrate" / "profiles" / (profile.name + ".json");
   if (fs::exists(file)) add_hash(file);
-  if (profile.extrapolated) {
-    for (const std::string& text : profile.notes) provenance_.extrapolated.push_back("collectives: " + text);
+  for (const std::string& text : profile.notes) {
+    (profile.extrapolated ? provenance_.extrapolated : provenance_.notes).push_back("collectives: " + text);
   }
 }
 

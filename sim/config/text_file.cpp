@@ -12,6 +12,12 @@ namespace moesim {
 
 namespace fs = std::filesystem;
 
+void refuse_folder(const fs::path& path, std::string_view expected) {
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) return;
+  throw ConfigError(InputProblem::missing_file, fmt::format("{}: is a folder; expected {}", path.string(), expected));
+}
+
 std::string read_text(const fs::path& path, std::string_view expected) {
   if (is_standard_input(path)) return standard_input();
   const std::string file = path.string();
@@ -20,9 +26,7 @@ std::string read_text(const fs::path& path, std::string_view expected) {
   if (status.type() == fs::file_type::not_found || status.type() == fs::file_type::none) {
     throw ConfigError(InputProblem::missing_file, fmt::format("{}: no such file", file));
   }
-  if (fs::is_directory(status)) {
-    throw ConfigError(InputProblem::bad_data, fmt::format("{}: is a folder; expected {}", file, expected));
-  }
+  refuse_folder(path, expected);
   std::ifstream in(path, std::ios::binary);
   if (!in) throw ConfigError(InputProblem::missing_file, fmt::format("{}: cannot be opened for reading", file));
   std::string text;

@@ -14,4 +14,7 @@ inline constexpr std::size_t largest_text_file = std::size_t{256} << 20;
 /// ConfigError.
 std::string read_text(const std::filesystem::path& path, std::string_view expected);
 
+/// A folder in place of a file is a missing file (exit code 3), whatever the file is. Throws ConfigError.
+void refuse_folder(const std::filesystem::path& path, std::string_view expected);
+
 }  // namespace moesim

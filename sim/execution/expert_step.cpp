@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "collectives/collective_perturbation.h"
 #include "collectives/layer_collectives.h"
 #include "collectives/link_loads.h"
 
@@ -36,7 +37,12 @@ TokenPayload token_payload(const ModelSpec& model, const ExecutionSpec& spec, Mo
 ExpertStep::ExpertStep(const ModelSpec& model, const KernelCost& kernels, const Topology& topology,
                        const CollectiveProfile& collectives, const ExecutionSpec& spec, const Router& router,
                        std::int32_t moe_layers)
-    : model_(model), topology_(topology), router_(router), spec_(spec), top_k_(model.moe.top_k) {
+    : model_(model),
+      topology_(topology),
+      collectives_(collectives),
+      router_(router),
+      spec_(spec),
+      top_k_(model.moe.top_k) {
   const ParallelPlan& plan = spec.plan;
   exchanged_ = plan.dp > 1 && plan.dp_ranks_per_expert_group() > 1;
   group_ = exchanged_ ? exchange_group(plan) : GpuGroup{GpuId{0}};
@@ -203,13 +209,16 @@ void ExpertStep::add_exchanges(const RoutedTraffic& moved, Duration& dispatch, D
         gathers.time(naive ? Collective::all_reduce : Collective::reduce_scatter, mode_->payload.combine * tokens);
     return;
   }
-  if (!mode_->programs) {
-    dispatch += mode_->exchange->dispatch(moved);
-    combine += mode_->exchange->combine(moved);
-    return;
+  ExchangeTimes times;
+  if (mode_->programs) {
+    times = {alone_time(topology_, mode_->programs->dispatch(moved)).time,
+             alone_time(topology_, mode_->programs->combine(moved)).time};
+  } else {
+    times = {mode_->exchange->dispatch(moved), mode_->exchange->combine(moved)};
   }
-  dispatch += alone_time(topology_, mode_->programs->dispatch(moved)).time;
-  combine += alone_time(topology_, mode_->programs->combine(moved)).time;
+  times = perturbed_times(times, collectives_, mode_->backend, moved, mode_->payload);
+  dispatch += times.dispatch;
+  combine += times.combine;
 }
 
 void ExpertStep::show_traffic(std::int32_t layer, std::uint64_t draw_name, const SeeTraffic& see) {

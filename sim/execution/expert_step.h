@@ -95,6 +95,7 @@ class ExpertStep {
 
   const ModelSpec& model_;
   const Topology& topology_;
+  const CollectiveProfile& collectives_;
   const Router& router_;
   ExecutionSpec spec_;
   std::int64_t top_k_;

@@ -51,6 +51,10 @@ const auto& section_for(const Sections& sections, DataType weight, DataType acti
   return own;
 }
 
+double factor_of(const RegimeFactors& factors, KernelFamily family, double size) {
+  return factors[static_cast<std::size_t>(size_regime(family, size))];
+}
+
 /// 1 + gain / (1 + (w / (share L2))^6).
 double cache_speed(const CacheGain& cache, double working_set, double l2) {
   if (cache.gain == 0 || l2 <= 0) return 1;
@@ -229,7 +233,7 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
     }
   }
   const double time = (shape.batch > 1 ? p.batched_fixed : p.fixed) + best;
-  return Duration::from_seconds(time * section.residual(m, weights));
+  return Duration::from_seconds(time * section.residual(m, weights) * factor_of(section.factor, KernelFamily::gemm, m));
 }
 
 Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeWork& work) const {
@@ -253,7 +257,8 @@ Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeW
   if (cache_ == CacheState::replayed) memory /= cache_speed(section.cache, bytes, real(gpu_.l2.value));
   const double time = section.fixed.seconds() + section.underfilled.seconds() * std::max(0.0, 1 - load) +
                       section.per_unit.seconds() * std::max(1.0, load) + p.norm(memory, flops * p.inverse_rate);
-  return Duration::from_seconds(time * section.residual(load, keys));
+  return Duration::from_seconds(time * section.residual(load, keys) *
+                                factor_of(section.factor, decode_family(shape), keys));
 }
 
 Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<const PrefillWork> work) const {
@@ -270,8 +275,10 @@ Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<co
   double units = 0, packed_units = 0;        // tiles of 128 rows
   double products = 0, packed_products = 0;  // query rows x keys
   double longest = 0, bytes = 0;
+  std::int64_t longest_chunk = 0;
   for (const PrefillWork& w : work) {
     if (w.new_tokens <= 0) continue;
+    longest_chunk = std::max(longest_chunk, w.new_tokens);
     const double mean = w.pairs / real(w.new_tokens);
     const double keys = round_up(mean + kKeyBlock, kKeyBlock);
     const double u = real(shape.query_heads * ceil_div(w.new_tokens, kQueryRows));
@@ -294,16 +301,19 @@ Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<co
     return per_unit * std::max(1.0, tiles / gpu_.multiprocessors) + p.norm(memory, std::max(all, tail) * per_product);
   };
   const double form = section.fixed.seconds() + std::min(time(units, products), time(packed_units, packed_products));
-  return Duration::from_seconds(
-      form * section.residual(packed_units / gpu_.multiprocessors, packed_products / (packed_units * kQueryRows)));
+  const double residual =
+      section.residual(packed_units / gpu_.multiprocessors, packed_products / (packed_units * kQueryRows));
+  return Duration::from_seconds(form * residual *
+                                factor_of(section.factor, prefill_family(shape), real(longest_chunk)));
 }
 
 Duration KernelCost::memory_pass(Bytes bytes) const {
-  return bytes.value > 0 ? pass_time(profile_.memory_pass, real(bytes.value)) : Duration();
+  return bytes.value > 0 ? pass_time(profile_.memory_pass, KernelFamily::memory_pass, real(bytes.value)) : Duration();
 }
 
-Duration KernelCost::pass_time(const PassSection& section, double bytes) const {
-  return Duration::from_seconds(section.fixed.seconds() + bytes / (section.memory * bandwidth(section.cache, bytes)));
+Duration KernelCost::pass_time(const PassSection& section, KernelFamily family, double bytes) const {
+  const double time = section.fixed.seconds() + bytes / (section.memory * bandwidth(section.cache, bytes));
+  return Duration::from_seconds(time * factor_of(section.factor, family, bytes));
 }
 
 Duration KernelCost::quantize(std::int64_t m, std::int64_t k, DataType to) const {
@@ -313,12 +323,12 @@ Duration KernelCost::quantize(std::int64_t m, std::int64_t k, DataType to) const
 
 Duration KernelCost::quantize_convert(std::int64_t m, std::int64_t k, DataType to) const {
   if (m <= 0 || k <= 0) return {};
-  return pass_time(profile_.quantize_convert, real(m) * real(k) * (2 + bytes_per_element(to)));
+  return pass_time(profile_.quantize_convert, KernelFamily::quantize, real(m) * real(k) * (2 + bytes_per_element(to)));
 }
 
 Duration KernelCost::quantize_scale(std::int64_t m, std::int64_t k) const {
   if (m <= 0 || k <= 0 || !profile_.quantize_scale) return {};
-  return pass_time(*profile_.quantize_scale, real(m) * real(k) * 2);
+  return pass_time(*profile_.quantize_scale, KernelFamily::quantize, real(m) * real(k) * 2);
 }
 
 Duration KernelCost::linear_attention(const RecurrentShape& shape, const RecurrentWork& work) const {
@@ -327,7 +337,8 @@ Duration KernelCost::linear_attention(const RecurrentShape& shape, const Recurre
   if (work.decode_sequences > 0) {
     const PassSection& s = profile_.recurrent_state;
     const double bytes = real(work.decode_sequences) * (2 * state + token);
-    time += s.fixed.seconds() + bytes / (s.memory * bandwidth(s.cache, bytes));
+    time += (s.fixed.seconds() + bytes / (s.memory * bandwidth(s.cache, bytes))) *
+            factor_of(s.factor, KernelFamily::linear_attention, real(work.decode_sequences));
   }
   if (work.prefill_tokens > 0) {
     const ScanSection& s = profile_.chunked_scan;
@@ -336,7 +347,8 @@ Duration KernelCost::linear_attention(const RecurrentShape& shape, const Recurre
     const double in_turn =
         std::max(std::ceil(real(work.longest_prefill) / kScanChunk), chunks * real(shape.heads) / gpu_.multiprocessors);
     const double chunk = s.per_chunk.seconds() * real(shape.key_dim * shape.value_dim) / kScanState;
-    time += s.fixed.seconds() + scan_norm_(chunk * in_turn, bytes / (s.memory * gpu_.memory_bandwidth.value));
+    time += (s.fixed.seconds() + scan_norm_(chunk * in_turn, bytes / (s.memory * gpu_.memory_bandwidth.value))) *
+            factor_of(s.factor, KernelFamily::linear_attention, real(work.prefill_tokens));
   }
   return Duration::from_seconds(time);
 }
@@ -365,6 +377,7 @@ MoeCost MoeCost::fused(const KernelCost& kernels, const MoeShape& shape) {
   }
   const double pass = 1 / (s.activation_memory * bandwidth);
   cost.fixed_ = s.fixed.seconds();
+  cost.factor_ = s.factor;
   cost.per_expert_ = s.per_expert.seconds();
   cost.per_token_ = 2 * hidden * pass + s.per_thousand_slots.seconds() * real(shape.top_k) / 1000;
   cost.per_local_token_ = 2 * hidden * pass;
@@ -404,6 +417,7 @@ MoeCost MoeCost::grouped(const KernelCost& kernels, const MoeShape& shape, Group
     cost.gemms_[g].row = (k * activation + kOutputBytes * n) / (s.memory * bandwidth);
   }
   cost.fixed_ = s.fixed.seconds();
+  cost.factor_ = s.factor;
   cost.per_row_ = (2 * matrices * inner + inner * activation) / (s.activation_memory * bandwidth);
   cost.expert_bytes_ = (matrices + 1) * inner * hidden * weight;
   cost.residual_ = s.residual;
@@ -432,7 +446,8 @@ Duration MoeCost::operator()(const ExpertLoad& load) const {
   }
   const double time = fixed_ + best + per_expert_ * active + per_token_ * real(load.tokens) +
                       per_local_token_ * real(load.local_tokens) + per_row_ * rows;
-  return Duration::from_seconds(time * residual_(rows / active, active * expert_bytes_));
+  return Duration::from_seconds(time * residual_(rows / active, active * expert_bytes_) *
+                                factor_of(factor_, KernelFamily::fused_experts, expert_size(load)));
 }
 
 Duration MoeCost::product(const ExpertLoad& load, Product product) const {

@@ -103,7 +103,7 @@ class KernelCost {
   /// least one.
   template <class Section, class Suits>
   AttentionTable prepare(const std::vector<Section>& sections, Suits suits);
-  Duration pass_time(const PassSection& section, double bytes) const;
+  Duration pass_time(const PassSection& section, KernelFamily family, double bytes) const;
   /// Prepares an exponent once; valid until the next call.
   const PNorm& norm(double p);
   static const PreparedAttention& choose(const AttentionTable& table, const AttentionShape& shape);
@@ -172,6 +172,7 @@ class MoeCost {
   // Of a replayed benchmark loop; the gain is zero inside a model.
   double cache_bytes_ = 1;
   CacheGain cache_{};
+  RegimeFactors factor_ = kUnperturbed;  // the regimes of fused and grouped experts are the same
 };
 
 /// The format whose rate a matrix product runs at: the activations' where the weights are narrower and the activations

@@ -53,6 +53,10 @@ struct CacheGain {
   double gain = 0, share = 1;
 };
 
+/// Multiplies the time of a section by regime: all ones, but in a perturbed profile (cost_perturbation.h).
+using RegimeFactors = std::array<double, kSizeRegimes>;
+inline constexpr RegimeFactors kUnperturbed{1, 1, 1};
+
 /// Efficiencies are relative to the dense matrix peak of `math` and to the memory bandwidth.
 struct GemmSection {
   DataType math = DataType::bf16;
@@ -65,6 +69,7 @@ struct GemmSection {
   Duration split;                  ///< tk: reduction of a split along k
   CacheGain cache;
   KernelResidual residual = {};
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -79,6 +84,7 @@ struct MoeSection {
   double tiles_for_bandwidth = 1;  ///< cb
   CacheGain cache;
   KernelResidual residual = {};
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -90,6 +96,7 @@ struct GroupedSection {
   double activation_memory = 0;
   int block = 64;  ///< rows to which an expert is padded; one of kMoeBlocks
   KernelResidual residual = {};
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -103,6 +110,7 @@ struct DecodeAttentionSection {
   double split_keys = 1;  ///< c: keys of a split along the context
   CacheGain cache;
   KernelResidual residual = {};
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -115,6 +123,7 @@ struct PrefillAttentionSection {
   double compute = 0, memory = 0, norm = 1;
   double longest = 1;  ///< lw: weight of the longest unit
   KernelResidual residual = {};
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -123,6 +132,7 @@ struct PassSection {
   Duration fixed;
   double memory = 0;
   CacheGain cache;
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 
@@ -131,6 +141,7 @@ struct ScanSection {
   Duration fixed;
   Duration per_chunk;  ///< of a 128 x 128 state
   double memory = 0, norm = 1;
+  RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
 

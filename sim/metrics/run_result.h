@@ -9,6 +9,7 @@
 
 #include "core/units.h"
 #include "metrics/breakdown.h"
+#include "metrics/uncertainty.h"
 
 namespace moesim {
 
@@ -128,6 +129,8 @@ struct RunResult {
   std::vector<PoolMemory> memory;
   std::int64_t preemptions = 0;
   std::optional<double> cost_usd_per_million_output_tokens, gpu_hour_usd;
+
+  std::optional<Uncertainty> uncertainty;  ///< with replications
 
   Provenance provenance;
   std::uint64_t fingerprint = 0;

@@ -22,6 +22,8 @@ struct TraceEvent {
   Resource lane = Resource::compute;
   std::string name;  ///< "attention L3"
   TimePart part = TimePart::attention;
+  /// Of a bar that is no GPU's and of no part: what its lane, a number in `gpu`, is called.
+  std::string lane_name;
   Instant start;
   Duration duration;
   std::int64_t tokens = 0;               ///< of the GPU's data-parallel rank in the step; 0 is not written

@@ -60,8 +60,10 @@ void FlowNetwork::State::settle() {
     clock.add({clock.given_at(now, sharing.level(to)) + left, flow}, places);
   }
   for (const auto& [flow, from] : changes.flows) {
-    if (from != MaxMinSharing::nobody) schedule(from);
-    schedule(sharing.owner(flow));
+    // Most of them are looked at, and follow below.
+    const std::uint32_t to = sharing.owner(flow);
+    if (from != MaxMinSharing::nobody && !sharing.looked_at(from)) schedule(from);
+    if (!sharing.looked_at(to)) schedule(to);
   }
   for (const auto& [link, level_before] : changes.links) {
     schedule(link);

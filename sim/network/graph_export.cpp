@@ -5,25 +5,12 @@
 #include <algorithm>
 #include <ostream>
 
+#include "core/xml_text.h"
 #include "network/topology.h"
 
 namespace moesim {
 
 namespace {
-
-std::string xml_escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&') {
-      out += "&amp;";
-    } else if (c == '<') {
-      out += "&lt;";
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
 
 /// The words of Graphviz that may stand without quotes: letters, digits and underscores.
 std::string dot_id(const std::string& text) {

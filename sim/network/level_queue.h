@@ -24,6 +24,9 @@ class LevelQueue {
     keys_[place] = key;
   }
 
+  /// The lowest; not empty.
+  std::uint32_t first() const { return static_cast<std::uint32_t>(keys_.front() & (max_links - 1)); }
+
   /// Takes the lowest out; not empty.
   std::uint32_t pop() {
     const auto link = static_cast<std::uint32_t>(keys_.front() & (max_links - 1));

@@ -113,7 +113,11 @@ const MaxMinSharing::Changes& MaxMinSharing::solve() {
     if (!waits_.has(link)) line_up(link, std::min(level_[link], links_[link].capacity / links_[link].count));
   entered_.clear();
   do {
-    while (!waiting_.empty()) look_at(waiting_.pop());
+    while (!waiting_.empty()) {
+      const std::uint32_t link = waiting_.pop();
+      if (!waiting_.empty()) pairs_.prefetch(waiting_.first());  // all rows together are more than a near cache holds
+      look_at(link);
+    }
     look_at_touched();
   } while (!waiting_.empty());
   return changes_;

@@ -52,6 +52,8 @@ class MaxMinSharing {
 
   // Right after `solve`.
   Rate level(std::uint32_t link) const { return level_[link]; }
+  /// Whether it is among the links of `Changes`.
+  bool looked_at(std::uint32_t link) const { return links_[link].seen == solve_; }
   std::uint32_t owner(std::uint32_t flow) const { return owner_[flow]; }
   /// Rate of all flows of the link together.
   Rate load(std::uint32_t link) const {

@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <iterator>
-#include <set>
+#include <map>
+#include <string>
 #include <tuple>
 
 #include "report/number_text.h"
@@ -49,30 +50,34 @@ std::string chrome_trace(std::span<const TraceEvent> events) {
     json += first ? "\n" : ",\n";
     first = false;
   };
-  std::set<std::uint32_t> replicas;
-  std::set<std::tuple<std::uint32_t, std::uint32_t, Resource>> lanes;
+  std::map<std::uint32_t, std::string> replicas;
+  std::map<std::tuple<std::uint32_t, std::uint32_t, Resource>, std::string> lanes;
   bool links = false;
   for (const TraceEvent& event : events) {
     links = links || event.link_bytes_per_second;
     if (event.link_bytes_per_second) continue;
-    replicas.insert(event.replica);
-    if (!event.counters) lanes.insert({event.replica, event.gpu, event.lane});
+    const bool own = !event.lane_name.empty();
+    replicas.emplace(event.replica, own ? "program" : fmt::format("replica {}", event.replica));
+    if (event.counters) continue;
+    lanes.try_emplace({event.replica, event.gpu, event.lane},
+                      own ? event.lane_name : fmt::format("gpu{} {}", event.gpu, lane_name(event.lane)));
   }
-  for (const std::uint32_t replica : replicas) {
+  for (const auto& [replica, name] : replicas) {
     begin();
-    fmt::format_to(out, R"({{"ph":"M","name":"process_name","pid":{0},"tid":0,"args":{{"name":"replica {0}"}}}})",
-                   replica);
+    fmt::format_to(out, R"({{"ph":"M","name":"process_name","pid":{},"tid":0,"args":{{"name":"{}"}}}})", replica, name);
   }
-  const std::uint32_t network = replicas.empty() ? 0 : *replicas.rbegin() + 1;  // a process of its own behind them
+  const std::uint32_t network =
+      replicas.empty() ? 0 : replicas.rbegin()->first + 1;  // a process of its own behind them
   if (links) {
     begin();
     fmt::format_to(out, R"({{"ph":"M","name":"process_name","pid":{},"tid":0,"args":{{"name":"network"}}}})", network);
   }
-  for (const auto& [replica, gpu, lane] : lanes) {
+  for (const auto& [key, name] : lanes) {
+    const auto& [replica, gpu, lane] = key;
     const std::uint32_t id = 3 * gpu + 1 + static_cast<std::uint32_t>(lane);
     begin();
-    fmt::format_to(out, R"({{"ph":"M","name":"thread_name","pid":{},"tid":{},"args":{{"name":"gpu{} {}"}}}})", replica,
-                   id, gpu, lane_name(lane));
+    fmt::format_to(out, R"({{"ph":"M","name":"thread_name","pid":{},"tid":{},"args":{{"name":"{}"}}}})", replica, id,
+                   escaped(name));
     begin();
     fmt::format_to(out, R"({{"ph":"M","name":"thread_sort_index","pid":{},"tid":{},"args":{{"sort_index":{}}}}})",
                    replica, id, id);
@@ -94,11 +99,13 @@ std::string chrome_trace(std::span<const TraceEvent> events) {
                      event.replica, start, event.counters->blocks_used, event.counters->blocks_free);
       continue;
     }
-    fmt::format_to(out, R"({{"ph":"X","cat":"{}","name":"{}","pid":{},"tid":{},"ts":{},"dur":{},"args":{{"part":"{}")",
+    fmt::format_to(out, R"({{"ph":"X","cat":"{}","name":"{}","pid":{},"tid":{},"ts":{},"dur":{},"args":{{)",
                    event.lane == Resource::network ? "comm" : lane_name(event.lane), escaped(event.name), event.replica,
-                   lane_of(event), start, exact_decimal(event.duration.ps(), 6), name(event.part));
-    if (event.tokens > 0) fmt::format_to(out, R"(,"tokens":{})", event.tokens);
-    if (event.bytes > Bytes()) fmt::format_to(out, R"(,"bytes":{})", event.bytes.value);
+                   lane_of(event), start, exact_decimal(event.duration.ps(), 6));
+    if (event.lane_name.empty()) fmt::format_to(out, R"("part":"{}",)", name(event.part));
+    if (event.tokens > 0) fmt::format_to(out, R"("tokens":{},)", event.tokens);
+    if (event.bytes > Bytes()) fmt::format_to(out, R"("bytes":{},)", event.bytes.value);
+    if (json.back() == ',') json.pop_back();
     json += "}}";
   }
   return json + "\n]}\n";

@@ -7,30 +7,13 @@
 #include <map>
 
 #include "core/check.h"
+#include "core/xml_text.h"
 #include "report/cluster_layout.h"
 #include "report/number_text.h"
 
 namespace moesim {
 
 namespace {
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&') {
-      out += "&amp;";
-    } else if (c == '<') {
-      out += "&lt;";
-    } else if (c == '>') {
-      out += "&gt;";
-    } else if (c == '"') {
-      out += "&quot;";
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
 
 /// Colours that stay apart for colour-blind readers (Okabe, Ito).
 const char* colour_of(LinkKind kind) {
@@ -85,7 +68,7 @@ std::string label_of(const std::string& name, double width) {
 }
 
 std::string text_at(double x, double y, const std::string& text, const char* style) {
-  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" {}>{}</text>\n", x, y, style, escaped(text));
+  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" {}>{}</text>\n", x, y, style, xml_escaped(text));
 }
 
 class Drawing {
@@ -118,7 +101,7 @@ class Drawing {
                "12px}}.rate{{font-size:11px;fill:#777}}.more{{font-"
                "size:13px;fill:#555;"
                "text-anchor:middle}}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
-               width, y_, escaped(topology_.cluster().name)) +
+               width, y_, xml_escaped(topology_.cluster().name)) +
            heading(width) + body_ + "</svg>\n";
   }
 
@@ -180,8 +163,8 @@ class Drawing {
     body_ += fmt::format(
         "<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"{:.1f}\" stroke-opacity=\"0.75\"><title>{} - {}: "
         "{}</title></path>\n",
-        shape, colour, width_of(link.rate), escaped(topology_.vertices()[link.from].name),
-        escaped(topology_.vertices()[link.to].name), tip(link, busy));
+        shape, colour, width_of(link.rate), xml_escaped(topology_.vertices()[link.from].name),
+        xml_escaped(topology_.vertices()[link.to].name), tip(link, busy));
   }
 
   /// Beside the gap between two neighbouring rows the rates of what crosses it, at most two.
@@ -224,7 +207,7 @@ class Drawing {
         "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.0f}\" rx=\"4\" fill=\"{}\" "
         "stroke=\"#6b7280\"><title>{}</title></rect>\n",
         at.x - at.width / 2, at.y - layout_.box_height / 2, at.width, layout_.box_height, fill_of(vertex.kind),
-        escaped(vertex.name));
+        xml_escaped(vertex.name));
     body_ += text_at(at.x, at.y + 3.5, label_of(vertex.name, at.width), "class=\"part\"");
   }
 

@@ -40,25 +40,26 @@ std::string intra_link(const ClusterSpec& cluster) {
   return {};
 }
 
-/// "8x400G": NICs of a node and their rate in Gbit/s.
-std::string inter_link(const NcclTestLog& log, const ClusterSpec& cluster) {
+/// "8x400G", "32x100G EFA v2": NICs of a node, their rate in Gbit/s, what carries messages where it is a cloud's own.
+std::string inter_link(const NcclTestLog& log, const ClusterSpec& cluster, const std::string& transport) {
   if (log.nodes == 1) return "n/a";
   if (cluster.nics_per_node == 0 || cluster.nic.bandwidth.value == 0) return {};
-  return fmt::format("{}x{:g}G", cluster.nics_per_node, cluster.nic.bandwidth.value * 8 / 1e9);
+  return fmt::format("{}x{:g}G{}{}", cluster.nics_per_node, cluster.nic.bandwidth.value * 8 / 1e9,
+                     transport.empty() ? "" : " ", transport.substr(0, transport.find(',')));
 }
 
 }  // namespace
 
-std::string nccl_tests_csv(const NcclTestLog& log, const std::string& system,
-                           const std::optional<ClusterSpec>& cluster) {
+std::string nccl_tests_csv(const NcclTestLog& log, const std::string& system, const std::optional<ClusterSpec>& cluster,
+                           const std::string& transport) {
   std::string text =
       "log_id,system,gpu,intra_link,inter_link,nodes,gpus_per_node,ranks,library,lib_version,collective,bytes,dtype,"
       "time_us,algbw_GBps,busbw_GBps,inplace_time_us,source_id\n";
   const std::string run =
       fmt::format("{},{},{},{},{},{},{},{},{},{},{}", field(std::filesystem::path(log.file).stem().string()),
                   field(system), field(log.gpu), cluster ? field(intra_link(*cluster)) : "",
-                  cluster ? field(inter_link(log, *cluster)) : "", count(log.nodes), count(log.gpus_per_node),
-                  count(log.ranks), log.library, field(log.version), field(log.collective));
+                  cluster ? field(inter_link(log, *cluster, transport)) : "", count(log.nodes),
+                  count(log.gpus_per_node), count(log.ranks), log.library, field(log.version), field(log.collective));
   for (const NcclTestRow& row : log.rows) {
     text += fmt::format("{},{},{},{},{},{},{},\n", run, row.bytes, field(row.type), figure(row.time), figure(row.algbw),
                         figure(row.busbw), figure(row.inplace_time));

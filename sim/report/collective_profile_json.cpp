@@ -222,6 +222,18 @@ void replace_entries(ordered_json& file, const char* list, const FitSection& sec
   }
 }
 
+/// The note of the section in the list of notes; none where `note` is empty.
+void replace_note(ordered_json& file, const FitSection& section, const std::string& note) {
+  ordered_json notes = file.value("notes", ordered_json::array());
+  const std::string start = std::string(section.name) + ": ";
+  for (std::size_t i = notes.size(); i-- > 0;) {
+    if (notes[i].get<std::string>().starts_with(start)) notes.erase(i);
+  }
+  if (!note.empty()) notes.push_back(note);
+  file.erase("notes");
+  if (!notes.empty()) file["notes"] = std::move(notes);
+}
+
 /// "450 GB/s" of a file that was read before, so that it is in order.
 double gigabytes(const std::string& text) {
   return std::stod(text);
@@ -242,6 +254,12 @@ ordered_json new_file(const CommSystem& system, const ProfileFile& file) {
 }
 
 }  // namespace
+
+std::string few_points_note(const SectionFit& fit) {
+  if (fit.points >= kEnoughPoints * fit.constants) return {};
+  return fmt::format("{}: {} points for {} constants, fewer than {} each: the fit follows their noise",
+                     fit.section->name, fit.points, fit.constants, kEnoughPoints);
+}
 
 std::string collective_profile_json(const CollectiveProfile& profile, std::span<const SectionFit> fits,
                                     const CommSystem& system, const ProfileFile& file) {
@@ -264,7 +282,10 @@ std::string collective_profile_json(const CollectiveProfile& profile, std::span<
         place = std::move(section);
       }
       if (place.is_array() && place.empty()) json.erase(std::string(member));
+      // Hops fitted to one transport are its own; those of others that the base lists would go out from them.
+      if (member == "network" && !file.network.empty()) place.erase("transports");
     }
+    replace_note(json, *fit.section, few_points_note(fit));
     ordered_json entries = ordered_json::array(), corrections = ordered_json::array();
     for (const FittedRange& range : fit.ranges) entries.push_back(fit_json(fit, range, file));
     for (const CurveCorrection& correction : profile.corrections) {

@@ -83,6 +83,16 @@ double tpot_ms(const RequestRecord& request) {
   return static_cast<double>((request.last_token - request.first_token).ps()) / gaps / 1e9;
 }
 
+ordered_json uncertainty_json(const Uncertainty& uncertainty) {
+  ordered_json json{{"replications", uncertainty.replications},
+                    {"level", 0.9},
+                    {"from", "errors of the calibration on shapes that no fit saw, and seeds"}};
+  for (const auto& [name, interval] : uncertainty.figures) {
+    json["figures"][name] = {{"low", interval.low}, {"median", interval.median}, {"high", interval.high}};
+  }
+  return json;
+}
+
 std::string_view outcome_name(RequestOutcome outcome) {
   switch (outcome) {
     case RequestOutcome::finished:
@@ -181,6 +191,7 @@ std::string result_json(const RunResult& result) {
   if (result.cost_usd_per_million_output_tokens) {
     json["cost_usd_per_million_output_tokens"] = *result.cost_usd_per_million_output_tokens;
   }
+  if (result.uncertainty) json["uncertainty"] = uncertainty_json(*result.uncertainty);
   if (!result.explanations.empty()) json["what_binds"] = result.explanations;
   json["provenance"] = provenance_json(result.provenance);
   json["fingerprint"] = fmt::format("{:016x}", result.fingerprint);

@@ -100,6 +100,32 @@ std::string busiest_links_text(const std::vector<LinkUse>& links) {
   return text(links.front()) + (other == links.end() ? "" : ", " + text(*other));
 }
 
+/// The figures that people compare, a line each.
+std::string uncertainty_rows(const Uncertainty& uncertainty) {
+  struct Shown {
+    std::string_view name, meaning;
+    double scale;
+  };
+  constexpr Shown shown[] = {{"output_throughput", "output tok/s", 0},
+                             {"mean_ttft_ms", "mean TTFT", 1e-3},
+                             {"p99_ttft_ms", "p99 TTFT", 1e-3},
+                             {"mean_tpot_ms", "mean TPOT", 1e-3},
+                             {"p99_tpot_ms", "p99 TPOT", 1e-3},
+                             {"cost_usd_per_million_output_tokens", "USD per million output tokens", 0}};
+  std::string rows;
+  for (const Shown& row : shown) {
+    for (const auto& [name, interval] : uncertainty.figures) {
+      if (name != row.name) continue;
+      const auto text = [&](double value) {
+        return row.scale > 0 ? time_text(value * row.scale) : short_number(value);
+      };
+      rows += own_row(rows.empty() ? "90 % interval" : "",
+                      fmt::format("{} {} to {}", row.meaning, text(interval.low), text(interval.high)));
+    }
+  }
+  return rows + own_row("", fmt::format("from {} runs: errors of the calibration, seeds", uncertainty.replications));
+}
+
 }  // namespace
 
 std::string benchmark_block(const RunResult& result) {
@@ -159,6 +185,7 @@ std::string own_lines(const RunResult& result) {
     }
     lines += own_row("busy", joined(busy));
   }
+  if (result.uncertainty) lines += uncertainty_rows(*result.uncertainty);
   for (const PoolMemory& pool : result.memory) lines += memory_rows(pool);
   if (!result.experts.empty()) lines += own_row("experts", experts_text(result.experts));
   if (!result.network.empty()) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "collectives/exchange_program.h"
 #include "network/topology.h"
@@ -39,20 +40,27 @@ Prepared prepare(const NetworkScenario& scenario, const Topology& topology, cons
     prepared.result.ranks = static_cast<std::uint32_t>(ranks.size());
     prepared.result.bytes = collective->bytes;
   } else if (const auto* exchange = std::get_if<ExchangeTask>(&task.what)) {
-    const DrawnTraffic drawn = draw_traffic(*exchange, topology, scenario.seed);
-    const std::vector<Bytes> messages = row_messages(*exchange, drawn);
+    const std::vector<ExchangeRound> rounds = exchange_rounds(*exchange);
     std::string_view kernels = "nccl";
+    std::optional<ExchangePrograms> programs;
     if (exchange->backend) {
       const TokenPayload payload{exchange->payload, exchange->payload};
       const MoeExchange closed(topology, scenario.collectives, exchange->ranks, *exchange->backend, payload);
-      ExchangePrograms programs(topology, scenario.collectives, closed, exchange->ranks, payload);
-      prepared.program = exchange->combine ? programs.combine(drawn.traffic()) : programs.dispatch(drawn.traffic());
+      programs.emplace(topology, scenario.collectives, closed, exchange->ranks, payload);
       kernels = name(*exchange->backend);
-    } else {
-      prepared.program = uneven_all_to_all(topology, scenario.collectives, exchange->ranks, messages);
     }
-    prepared.result.what = fmt::format("{} {}, busiest rank {:.2f} x", kernels,
-                                       exchange->combine ? "combine" : "dispatch", drawn.busiest_rank());
+    double busiest = 0;
+    for (const ExchangeRound& round : rounds) {
+      const DrawnTraffic drawn = draw_traffic(*exchange, topology, scenario.seed, round);
+      busiest = std::max(busiest, drawn.busiest_rank());
+      prepared.program.append(
+          !programs ? uneven_all_to_all(topology, scenario.collectives, exchange->ranks, row_messages(*exchange, drawn))
+          : exchange->combine ? programs->combine(drawn.traffic())
+                              : programs->dispatch(drawn.traffic()));
+    }
+    prepared.result.what =
+        fmt::format("{} {}, busiest rank {:.2f} x", kernels, exchange->combine ? "combine" : "dispatch", busiest);
+    if (rounds.size() > 1) prepared.result.what += fmt::format(", {} rounds", rounds.size());
     prepared.result.ranks = static_cast<std::uint32_t>(exchange->ranks.size());
     // Of the mean rank, as nccl-tests count: rows that stay included.
     prepared.result.bytes = exchange->payload * (exchange->tokens * exchange->moe.top_k);
@@ -67,11 +75,14 @@ Prepared prepare(const NetworkScenario& scenario, const Topology& topology, cons
   prepared.result.start = Instant::at(task.start);
   prepared.result.transfers = prepared.program.transfers().size();
   prepared.result.closed_form = closed_form(topology, prepared.program).total();
+  return prepared;
+}
+
+void time_alone(const Topology& topology, Prepared& prepared) {
   const AloneTime alone = alone_time(topology, prepared.program);
   prepared.result.alone = alone.time;
   prepared.result.lower = alone.lower;
   prepared.result.bounded = alone.bounded;
-  return prepared;
 }
 
 void describe_links(NetworkResult& result, const Topology& topology, const NetworkRun& run) {
@@ -131,7 +142,10 @@ NetworkResult simulate_network(const NetworkScenario& scenario, RecordRates reco
   result.gpus = topology.gpu_count();
   result.provenance = scenario.provenance;
   std::vector<Prepared> prepared;
-  for (const NetworkTask& task : scenario.tasks) prepared.push_back(prepare(scenario, topology, task));
+  for (const NetworkTask& task : scenario.tasks) {
+    prepared.push_back(prepare(scenario, topology, task));
+    time_alone(topology, prepared.back());
+  }
   std::vector<ProgramStart> starts;
   for (const Prepared& task : prepared) starts.push_back({&task.program, task.result.start});
   const bool bounded =
@@ -147,16 +161,25 @@ NetworkResult simulate_network(const NetworkScenario& scenario, RecordRates reco
   return result;
 }
 
-std::vector<TraceEvent> network_timeline(const NetworkScenario& scenario, const NetworkResult& result) {
+std::vector<NetworkTaskResult> network_plan(const NetworkScenario& scenario) {
+  const Topology topology(scenario.cluster);
+  std::vector<NetworkTaskResult> plan;
+  for (const NetworkTask& task : scenario.tasks) plan.push_back(prepare(scenario, topology, task).result);
+  return plan;
+}
+
+std::vector<TraceEvent> network_timeline(const NetworkScenario& scenario, const NetworkResult& result, Instant from,
+                                         std::optional<Instant> to) {
   const Topology topology(scenario.cluster);
   std::vector<TraceEvent> events;
   for (std::size_t i = 0; i < result.tasks.size(); ++i) {
     const NetworkTaskResult& task = result.tasks[i];
+    if (task.finish <= from || (to && task.start >= *to)) continue;
     TraceEvent event;
     event.gpu = static_cast<std::uint32_t>(i);  // a lane each: bars of one lane must not overlap
     event.lane = Resource::network;
     event.name = task.name;
-    event.part = TimePart::tensor_parallel;
+    event.lane_name = task.name;
     event.start = task.start;
     event.duration = task.finish - task.start;
     event.bytes = task.bytes;
@@ -166,10 +189,14 @@ std::vector<TraceEvent> network_timeline(const NetworkScenario& scenario, const 
   for (const RateStep& step : result.steps) by_link[link_name(topology, step.link)].push_back(&step);
   for (std::size_t i = 0; i < result.links.size() && i < kMostLanes; ++i) {
     const std::string link = result.links[i].from + "->" + result.links[i].to;
-    for (const RateStep* step : by_link[link]) {
+    const std::vector<const RateStep*>& steps = by_link[link];
+    for (std::size_t s = 0; s < steps.size(); ++s) {
+      const RateStep* step = steps[s];
+      if (to && step->from >= *to) break;
+      if (s + 1 < steps.size() && steps[s + 1]->from <= from) continue;  // over before the window
       TraceEvent event;
       event.name = link;
-      event.start = step->from;
+      event.start = std::max(step->from, from);
       event.link_bytes_per_second = step->rate.value;
       events.push_back(std::move(event));
     }

@@ -1,6 +1,7 @@
 #pragma once
 // A network scenario simulated: every task alone and all of them together.
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,7 @@ struct NetworkTaskResult {
   std::string name;
   std::string what;  ///< "all_reduce by ring, bulk"
   std::uint32_t ranks = 0;
-  Bytes bytes;
+  Bytes bytes;  ///< as nccl-tests count them; of an exchange, of the mean rank
   std::uint64_t transfers = 0;
   Duration closed_form;  ///< alone, without max-min
   Duration alone;        ///< on the flow network
@@ -42,7 +43,11 @@ struct NetworkResult {
 /// takes it alone only.
 NetworkResult simulate_network(const NetworkScenario& scenario, RecordRates record = RecordRates::no);
 
-/// Bars of the tasks and counters of the busiest links, for a Chrome trace.
-std::vector<TraceEvent> network_timeline(const NetworkScenario& scenario, const NetworkResult& result);
+/// The tasks with their closed forms, nothing simulated: what `describe` shows.
+std::vector<NetworkTaskResult> network_plan(const NetworkScenario& scenario);
+
+/// Bars of the tasks, a lane each, and counters of the busiest links, for a Chrome trace: what reaches into the window.
+std::vector<TraceEvent> network_timeline(const NetworkScenario& scenario, const NetworkResult& result,
+                                         Instant from = {}, std::optional<Instant> to = std::nullopt);
 
 }  // namespace moesim

@@ -17,16 +17,25 @@ double DrawnTraffic::busiest_rank() const {
   return static_cast<double>(most) * static_cast<double>(counts.rows.size()) / static_cast<double>(sum);
 }
 
-DrawnTraffic draw_traffic(const ExchangeTask& task, const Topology& topology, std::uint64_t seed) {
+std::vector<ExchangeRound> exchange_rounds(const ExchangeTask& task) {
+  const std::int64_t most = task.round_tokens > 0 ? task.round_tokens : task.tokens;
+  std::vector<ExchangeRound> rounds;
+  for (std::int64_t sent = 0; sent < task.tokens; sent += most) {
+    rounds.push_back({rounds.size(), std::min(most, task.tokens - sent)});
+  }
+  return rounds;
+}
+
+DrawnTraffic draw_traffic(const ExchangeTask& task, const Topology& topology, std::uint64_t seed, ExchangeRound round) {
   const std::size_t ranks = task.ranks.size();
   const Router router(task.moe, 1, {task.popularity, RoutingResolution::token}, seed);
   const ExpertLoads loads(linear_placement(task.moe.experts, static_cast<std::int32_t>(ranks), task.redundant_experts),
                           group_nodes(topology, task.ranks).node_of_rank);
-  const std::int64_t tokens = task.tokens * static_cast<std::int64_t>(ranks);
+  const std::int64_t tokens = round.tokens * static_cast<std::int64_t>(ranks);
   std::vector<std::uint16_t> ids(static_cast<std::size_t>(tokens * task.moe.top_k));
-  router.draw_tokens(0, 0, tokens, ids);
+  router.draw_tokens(0, round.number, tokens, ids);
   DrawnTraffic drawn{loads.exchange_counts()};
-  drawn.counts.tokens.assign(ranks, task.tokens);
+  drawn.counts.tokens.assign(ranks, round.tokens);
   std::vector<ExpertLoad> of_ranks(ranks);
   loads.from_tokens(ids, task.moe.top_k, of_ranks, drawn.counts);
   return drawn;

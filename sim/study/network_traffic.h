@@ -22,7 +22,14 @@ struct DrawnTraffic {
   /// Rows of the busiest rank over the mean.
   double busiest_rank() const;
 };
-DrawnTraffic draw_traffic(const ExchangeTask& task, const Topology& topology, std::uint64_t seed);
+/// One round of an exchange: its number, and the tokens of every rank in it.
+struct ExchangeRound {
+  std::uint64_t number = 0;
+  std::int64_t tokens = 0;
+};
+/// The rounds in which the backend sends the tokens of a rank: `round_tokens` each and a rest, as in runs.
+std::vector<ExchangeRound> exchange_rounds(const ExchangeTask& task);
+DrawnTraffic draw_traffic(const ExchangeTask& task, const Topology& topology, std::uint64_t seed, ExchangeRound round);
 
 /// Messages of the exchange by NCCL: one row a (token, expert), none to itself.
 std::vector<Bytes> row_messages(const ExchangeTask& task, const DrawnTraffic& drawn);

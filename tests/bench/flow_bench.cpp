@@ -4,16 +4,16 @@
 // Arguments: GPUs / oversubscription in percent [/ epochs]. `end_ms` is the simulated end, `error` that of the bounded
 // time against the exact one.
 //
-// Processor time in seconds, one core of a 2-core EPYC of 2.45 GHz at a load of 5 by other processes (a quiet machine
-// is faster; compare the columns), GCC 12, release: the range of four runs of the exact ones, one run of the others; in
-// brackets the error of the bounded time:
+// Processor time in seconds, one core of a 2-core EPYC of 2.45 GHz, GCC 12, release. The exact ones: the range of five
+// runs (256 GPUs: two) at a load of 20 by other processes; the others: one run at a load of 5. A quiet machine is
+// faster. In brackets the error of the bounded time:
 //
 //                             exact           bounded, 32 epochs  SimGrid 3.32
-//   10,000 of 8 GPUs          0.49 to 0.62                        3.7
-//   64 GPUs, non-blocking     0.038 to 0.051  0.004 (0.007%)      3.5
-//   64 GPUs, 2:1              0.020 to 0.029  0.003 (0.008%)
-//   256 GPUs, non-blocking    5.1 to 6.0      0.03  (0.06%)       hours
-//   256 GPUs, 2:1             1.2 to 1.7      0.03  (0.06%)
+//   10,000 of 8 GPUs          0.44 to 0.48                        3.7
+//   64 GPUs, non-blocking     0.035 to 0.040  0.004 (0.007%)      3.5
+//   64 GPUs, 2:1              0.018 to 0.021  0.003 (0.008%)
+//   256 GPUs, non-blocking    4.1 to 4.4      0.03  (0.06%)       hours
+//   256 GPUs, 2:1             1.1             0.03  (0.06%)
 //   1,024 GPUs, non-blocking                  1.1   (0.13% above its lower bound)
 //   1,024 GPUs, 2:1                           0.9   (0.43% above its lower bound)
 //

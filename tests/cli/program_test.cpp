@@ -1,5 +1,6 @@
 // The program from outside: exit codes, what goes where, whole error lines.
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
@@ -89,6 +90,40 @@ TEST_F(Program, GivesTheSameBytesForTheSameSeed) {
   // Neither strides nor the way in which the seed is given show in a result.
   EXPECT_EQ(run("run s.json --json --quiet -o d --set /strides=false").out, first.out);
   EXPECT_EQ(run("run s.json --json --quiet -o e --set /seed=2").out, other.out);
+}
+
+TEST_F(Program, ReplicationsGiveIntervalsThatHoldOnAnyNumberOfThreads) {
+  EXPECT_EQ(run("run s.json --quiet -o plain").exit_code, 0);
+  EXPECT_FALSE(nlohmann::json::parse(text("plain/result.json")).contains("uncertainty"));
+  EXPECT_EQ(run("run s.json --quiet --replications 6 -j 1 -o one").exit_code, 0);
+  EXPECT_EQ(run("run s.json --quiet --replications 6 -j 3 -o three").exit_code, 0);
+  EXPECT_EQ(text("one/result.json"), text("three/result.json"));
+  EXPECT_EQ(text("one/replications.jsonl"), text("three/replications.jsonl"));
+  const nlohmann::json result = nlohmann::json::parse(text("one/result.json"));
+  EXPECT_EQ(result["uncertainty"]["replications"], 6);
+  for (const char* key : {"output_throughput", "mean_ttft_ms", "mean_tpot_ms"}) {
+    const nlohmann::json& interval = result["uncertainty"]["figures"][key];
+    EXPECT_LT(interval["low"], interval["median"]) << key;
+    EXPECT_LT(interval["median"], interval["high"]) << key;
+    EXPECT_LT(interval["low"], result[key]) << key;
+    EXPECT_GT(interval["high"], result[key]) << key;
+  }
+}
+
+TEST_F(Program, ReplicationsGoOnAfterAKill) {
+  EXPECT_EQ(run("run s.json --quiet --replications 5 -o whole").exit_code, 0);
+  const std::string all = text("whole/replications.jsonl");
+  const std::size_t second = all.find('\n', all.find('\n') + 1) + 1;
+  fs::create_directories(folder_ / "torn");
+  // Two whole lines, a third cut off, and one of another scenario.
+  std::ofstream(folder_ / "torn/replications.jsonl")
+      << all.substr(0, second + 40) << "\n"
+      << R"({"key":"other","replication":4,"figures":{"duration":1}})" << "\n";
+  EXPECT_EQ(run("run s.json --quiet --replications 5 -o torn").exit_code, 0);
+  EXPECT_EQ(text("torn/replications.jsonl"), all);
+  EXPECT_EQ(text("torn/result.json"), text("whole/result.json"));
+  EXPECT_EQ(run("run s.json --replications 1").exit_code, 2);
+  EXPECT_EQ(run("run s.json --replications many").exit_code, 2);
 }
 
 TEST_F(Program, HelpsWithoutArguments) {
@@ -199,8 +234,8 @@ TEST_F(Program, LeavesNothingHalfWrittenOfATraceWhoseEndIsGarbage) {
 }
 
 TEST_F(Program, WritesNothingWhenItIsInterrupted) {
-  // timeout forwards the signal and answers 124 itself when it had to send it.
-  const Outcome outcome = run("run s.json --quiet --set /workload/requests=3000000", "timeout -s INT 1.2");
+  // timeout answers 124 itself when it had to send the signal; without --foreground it would send it twice.
+  const Outcome outcome = run("run s.json --quiet --set /workload/requests=3000000", "timeout --foreground -s INT 1.2");
   EXPECT_TRUE(outcome.exit_code == 130 || outcome.exit_code == 124) << outcome.exit_code;
   EXPECT_EQ(outcome.out, "");
   EXPECT_FALSE(fs::exists(folder_ / "results"));
@@ -276,6 +311,97 @@ TEST_F(Program, ImportsALogFromStandardInput) {
       << outcome.out;
 }
 
+/// A log of 16 ranks, as its bandwidths tell, in which b bytes take base + b / rate: microseconds and GB/s.
+std::string log_of(double base, double rate, int rows = 12) {
+  std::string text = "# Collective test starting: all_reduce_perf\n";
+  for (std::int64_t bytes = 1024, i = 0; i < rows; bytes *= 8, ++i) {
+    const double time = base + static_cast<double>(bytes) / (rate * 1e3),
+                 algbw = static_cast<double>(bytes) / time / 1e3;
+    text +=
+        fmt::format("{0} {1} float sum -1 {2} {3} {4} 0 {2} {3} {4} 0\n", bytes, bytes / 4, time, algbw, 1.875 * algbw);
+  }
+  return text;
+}
+
+TEST_F(Program, FitsALogOfEveryClusterWithANetworkInOneLine) {
+  std::ofstream(folder_ / "log") << log_of(40, 100, 11);
+  int networks = 0;
+  for (const auto& entry : fs::directory_iterator(fs::path(MOESIM_SOURCE_DIR) / "topologies" / "cluster")) {
+    const std::string name = entry.path().stem().string();
+    const auto cluster = nlohmann::json::parse(std::ifstream(entry.path()), nullptr, true, true);
+    if (!cluster.contains("nic")) continue;
+    const std::string made = "import nccl-tests log --cluster " + name + " | " + MOESIM_BINARY + " fit - --op nccl -q ";
+    const Outcome own = run(made + "-o own.json"), told = run(made + "--cluster " + name + " -o told.json");
+    ASSERT_EQ(own.exit_code, 0) << name << ": " << own.err;
+    // The columns of the table say as much as the file.
+    EXPECT_EQ(own.out.substr(0, own.out.find("own.json")), told.out.substr(0, told.out.find("told.json"))) << name;
+    const auto profile = nlohmann::json::parse(text("own.json"));
+    EXPECT_TRUE(profile.contains("network") || profile.contains("ring")) << name;
+    networks += profile.contains("network");
+  }
+  EXPECT_GT(networks, 15);
+}
+
+TEST_F(Program, FitsTheHopsOfACloudAsItsOwn) {
+  // 16 ranks of 8 bytes on EFA wait for two hops and more than InfiniBand; what is fitted there is used there as it is.
+  std::ofstream(folder_ / "log") << log_of(400, 90);
+  const std::string table = "import nccl-tests log --cluster aws-p5 -o t.csv";
+  ASSERT_EQ(run(table).exit_code, 0);
+  EXPECT_NE(text("t.csv").find(",32x100G EFA v2,2,8,16,"), std::string::npos) << text("t.csv");
+  const fs::path shipped = fs::path(MOESIM_SOURCE_DIR) / "calibrate" / "profiles" / "collectives-default.json";
+  ASSERT_EQ(run("fit t.csv --op nccl -q -o my.json --base " + shipped.string()).exit_code, 0);
+  EXPECT_FALSE(nlohmann::json::parse(text("my.json"))["network"].contains("transports"));
+  const auto error = [&](const std::string& profile) {
+    return nlohmann::json::parse(run("predict t.csv --op nccl --json" + profile).out)["median_ape"].get<double>();
+  };
+  EXPECT_GT(error(""), 0.5);
+  EXPECT_LT(error(" --profile my.json"), 0.15);
+  // With InfiniBand in the same table, that is fitted and the cloud's rows are counted.
+  std::ofstream(folder_ / "both.csv") << text("t.csv") << [&] {
+    run("import nccl-tests log --cluster dgx-h100 -o ib.csv");
+    return text("ib.csv").substr(text("ib.csv").find('\n') + 1);
+  }();
+  const Outcome both = run("fit both.csv --op nccl -q -o both.json");
+  EXPECT_NE(both.out.find("12 rows not used: a network of its own, EFA v2\n"), std::string::npos) << both.out;
+}
+
+TEST_F(Program, RefusesFitsOnFewerPointsThanConstants) {
+  const auto fit = [&](int rows) {
+    std::ofstream(folder_ / "log") << log_of(40, 100, rows);
+    return run(std::string("import nccl-tests log --cluster dgx-h100 | ") + MOESIM_BINARY +
+               " fit - --op nccl -q -o my.json");
+  };
+  EXPECT_FAILURE(fit(1), 4, "moesim: fit: no row can be fitted; 1 x ring: 1 points cannot tell its 5 constants");
+  EXPECT_FALSE(fs::exists(folder_ / "my.json"));
+  const std::string note = "network: 5 points for 4 constants, fewer than 3 each: the fit follows their noise";
+  const Outcome few = fit(5);
+  EXPECT_EQ(few.exit_code, 0);
+  EXPECT_EQ(few.err, "moesim: note: " + note + "\n");
+  EXPECT_EQ(nlohmann::json::parse(text("my.json"))["notes"], nlohmann::json::array({note}));
+  const Outcome used = run("run s.json --json --quiet --set /calibration=my.json --set /nodes=2");
+  EXPECT_NE(used.out.find(note), std::string::npos) << used.err << used.out;
+  // More rows over it, and the note goes.
+  std::ofstream(folder_ / "log") << log_of(40, 100, 12);
+  run("import nccl-tests log --cluster dgx-h100 -o t.csv");
+  std::ofstream(folder_ / "log") << log_of(44, 110, 11);
+  run("import nccl-tests log --cluster dgx-h100 --system other -o other.csv");
+  EXPECT_EQ(run("fit t.csv other.csv --op nccl -q --base my.json -o more.json").err, "");
+  EXPECT_FALSE(nlohmann::json::parse(text("more.json")).contains("notes"));
+}
+
+TEST_F(Program, AFolderInPlaceOfAFileIsAMissingFile) {
+  fs::create_directories(folder_ / "d");
+  for (const char* command :
+       {"run d", "describe cluster d", "describe trace d", "describe model d", "import nccl-tests d",
+        "import nccl-topo d", "import nvidia-smi-topo d", "import graphml d --gpu h100_sxm", "predict d --op nccl",
+        "fit d --op nccl -o x.json", "validate d", "predict t.csv --op nccl --cluster d",
+        "run s.json --set /workload/trace=d --set /workload/format=csv"}) {
+    const Outcome outcome = run(command);
+    EXPECT_EQ(outcome.exit_code, 3) << command << ": " << outcome.err;
+    EXPECT_NE(outcome.err.find("is a folder; expected "), std::string::npos) << command << ": " << outcome.err;
+  }
+}
+
 TEST_F(Program, ImportRefusesInOneLine) {
   EXPECT_FAILURE(run("import vllm-args x"), 2, "moesim: import: vllm-args is not built yet; see moesim import --help");
   EXPECT_FAILURE(run("import nccl-tests s.json --nodes 2"), 2,
@@ -286,17 +412,68 @@ TEST_F(Program, ImportRefusesInOneLine) {
                  "moesim: import: --nodes: expected a whole number, got \"none\"");
 }
 
+/// Two rings that share a NIC, one of 1 GB each, and one that starts behind them.
+constexpr const char* network_scenario = R"({"mode": "network", "cluster": "dgx-h100", "nodes": 2, "program": [
+  {"name": "first gradients", "collective": "all_gather", "algorithm": "ring", "ranks": "0-15:8", "bytes": "1 GB"},
+  {"name": "second", "collective": "all_gather", "algorithm": "ring", "ranks": [0, 8], "bytes": "1 GB"},
+  {"name": "late", "collective": "all_reduce", "ranks": "0-7", "bytes": "1 MB", "start": "1 s"}]})";
+
+TEST_F(Program, DescribesTracesAndComparesNetworkPrograms) {
+  std::ofstream(folder_ / "n.json") << network_scenario;
+  // The closed form of a task is what run says of it; nothing is simulated.
+  const auto plan = nlohmann::json::parse(run("describe scenario n.json --json").out);
+  const auto result = nlohmann::json::parse(run("run n.json --json -q --trace all.json").out);
+  EXPECT_EQ(plan["cluster"]["gpus"], 16);
+  for (std::size_t i = 0; i < 3; ++i) {
+    for (const char* key : {"name", "what", "bytes", "ranks", "closed_form_ms"}) {
+      EXPECT_EQ(plan["program"][i][key], result["program"][i][key]) << key;
+    }
+  }
+  const std::string text_of = run("describe scenario n.json").out;
+  EXPECT_NE(text_of.find("all_gather by ring, bulk"), std::string::npos) << text_of;
+  // Lanes are called as the tasks, and a window holds what reaches into it.
+  const auto bars = [&](const std::string& file) {
+    std::vector<std::string> names;
+    const auto trace = nlohmann::json::parse(text(file));
+    for (const auto& event : trace["traceEvents"]) {
+      EXPECT_FALSE(event["args"].contains("part"));
+      if (event["name"] == "thread_name") names.push_back(event["args"]["name"]);
+    }
+    return names;
+  };
+  EXPECT_EQ(bars("all.json"), (std::vector<std::string>{"first gradients", "second", "late"}));
+  EXPECT_EQ(run("run n.json -q --trace part.json --trace-window 1s:2s").exit_code, 0);
+  EXPECT_EQ(bars("part.json"), std::vector<std::string>{"late"});
+  // Elements of a list by their number.
+  const auto half = nlohmann::json::parse(run("run n.json --json -q --set '/program/1/bytes=\"500 MB\"'").out);
+  EXPECT_EQ(half["program"][1]["bytes"], 500000000);
+  EXPECT_EQ(run("run n.json --set /program/3/bytes=1").err,
+            "moesim: --set: /program/3/bytes: expected one of the 3 elements from 0 on, got 3\n");
+  // The program of the first on the cluster of every one: NICs of twice the rate.
+  std::ofstream(folder_ / "b.json") << R"({"mode": "network", "cluster": "dgx-b300", "nodes": 2, "program": []})";
+  const auto compared = nlohmann::json::parse(run("compare n.json b.json --json -q").out);
+  ASSERT_EQ(compared["results"].size(), 2u);
+  EXPECT_EQ(compared["results"][1]["program"][0]["name"], "first gradients");
+  EXPECT_LT(compared["results"][1]["program"][0]["alone_ms"], compared["results"][0]["program"][0]["alone_ms"]);
+  EXPECT_EQ(compared["verdicts"].size(), 1u);
+  EXPECT_EQ(run("compare n.json s.json").exit_code, 5);
+}
+
 TEST_F(Program, CompletesFromTheOptionTables) {
   const Outcome bash = run("completion bash");
   EXPECT_NE(bash.out.find("--trace-window"), std::string::npos);
   EXPECT_EQ(bash.out.find("--replications"), std::string::npos);
-  std::ofstream(folder_ / "try.sh") << bash.out
-                                    << "COMP_WORDS=(moesim run --tr); COMP_CWORD=2; _moesim; echo ${COMPREPLY[@]}\n"
-                                       "COMP_WORDS=(moesim de); COMP_CWORD=1; _moesim; echo ${COMPREPLY[@]}\n"
-                                       "COMP_WORDS=(moesim describe c); COMP_CWORD=2; _moesim; echo ${COMPREPLY[@]}\n";
+  std::ofstream(folder_ / "try.sh")
+      << bash.out
+      << "COMP_WORDS=(moesim run --tr); COMP_CWORD=2; _moesim; echo ${COMPREPLY[@]}\n"
+         "COMP_WORDS=(moesim de); COMP_CWORD=1; _moesim; echo ${COMPREPLY[@]}\n"
+         "COMP_WORDS=(moesim describe c); COMP_CWORD=2; _moesim; echo ${COMPREPLY[@]}\n"
+         "COMP_WORDS=(moesim fit t --op deep); COMP_CWORD=4; _moesim; echo ${COMPREPLY[@]}\n"
+         "COMP_WORDS=(moesim predict t --gpu h100_s); COMP_CWORD=4; _moesim; echo ${COMPREPLY[@]}\n"
+         "COMP_WORDS=(moesim fit t --provider v); COMP_CWORD=4; _moesim; echo ${COMPREPLY[@]}\n";
   const std::string command = "cd " + folder_.string() + " && bash try.sh >out.txt 2>err.txt";
   EXPECT_EQ(std::system(command.c_str()), 0) << text("err.txt");
-  EXPECT_EQ(text("out.txt"), "--trace --trace-window\ndescribe\ncluster\n");
+  EXPECT_EQ(text("out.txt"), "--trace --trace-window\ndescribe\ncluster\ndeepep_ll deepep_normal\nh100_sxm\nvllm\n");
   EXPECT_NE(run("completion zsh").out.find("'--trace-window[part of the run in the timeline (0s\\:2s)]:FROM\\:TO:'"),
             std::string::npos);
 }

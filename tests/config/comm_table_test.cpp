@@ -111,6 +111,40 @@ TEST(CommHardware, OwnColumnsComeBeforeTheName) {
   EXPECT_EQ(samples.skipped.at("unknown system"), 1);
 }
 
+TEST(CommHardware, AShippedFileThatTheSystemNamesIsThatOfTheRow) {
+  // What import writes of each: GPU and links alone would be DGX boxes without a cloud's transport or 4:1 uplinks.
+  const CommSamples samples = read(
+      "system,gpu,intra_link,inter_link,nodes,ranks,collective,bytes,time_us\n"
+      "aws-p4d,a100_sxm_40gb,switched 300 GB/s,4x100G EFA v1,2,16,all_reduce,1024,70\n"
+      "leaf-spine-h100-4to1,h100_sxm,switched 450 GB/s,8x400G,2,16,all_reduce,1024,40\n"
+      "aws-p5,b200_sxm,switched 900 GB/s,8x400G,2,16,all_reduce,1024,40\n");
+  ASSERT_EQ(samples.samples.size(), 3U);
+  const auto system = [&](std::size_t i) { return samples.systems[samples.samples[i].system]; };
+  EXPECT_EQ(system(0).profile.transport, "EFA v1");
+  EXPECT_EQ(system(1).topology->cluster().oversubscription, 4);
+  EXPECT_EQ(system(2).gpu.id, "b200_sxm");  // another GPU than the file's
+  EXPECT_EQ(system(2).profile.transport, "");
+}
+
+TEST(CommHardware, AnUnknownNetworkSkipsTheRowAndNamesTheKnownOnes) {
+  const auto rows = [](const std::string& inter_link, const std::string& nodes) {
+    return read("system,gpu,intra_link,inter_link,nodes,ranks,collective,bytes,time_us\nmine,H100,NVLink4," +
+                inter_link + "," + nodes + ",8,all_reduce,1024,40\n");
+  };
+  for (const char* wrong : {"8*400G IB", "400G", "5x400G IB", "8x400 RoCE", "8x0G IB", "carrier pigeon"}) {
+    const CommSamples samples = rows(wrong, "2");
+    EXPECT_TRUE(samples.samples.empty()) << wrong;
+    EXPECT_EQ(samples.skipped.begin()->first,
+              std::string("unknown inter_link ") + wrong +
+                  "; expected NICs that share a node's 8 GPUs evenly, as 8x400G, or one of IB, RoCE, EFA, TCPX, NVL");
+    EXPECT_EQ(rows(wrong, "1").samples.size(), 1U) << "in one node " << wrong << " carries nothing";
+  }
+  for (const char* known : {"", "n/a", "IB", "InfiniBand NDR", "infiniband", "RoCE", "efa", "8x RoCE CX-7", "8x400G?",
+                            "4x400G (inferred)", "NVL72 (MNNVL)"}) {
+    EXPECT_EQ(rows(known, "2").samples.size(), 1U) << known;
+  }
+}
+
 TEST(CommHardware, NamesAreAliasesOrHoldAGpu) {
   const std::string header = "system,nodes,gpus_per_node_used,ranks,collective,bytes,time_us\n";
   const CommSamples samples = read(header +

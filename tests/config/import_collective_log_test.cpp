@@ -125,6 +125,29 @@ TEST_F(NcclTests, WithoutAHeadTellTheirCollectiveByTheRatioOrAsk) {
   EXPECT_EQ(error_of(whole_log, "all_gather"), "log.txt: is a log of alltoall, --collective says all_gather");
 }
 
+TEST_F(NcclTests, OfACollectiveThatThereIsNotAreRefusedAsUsage) {
+  try {
+    read(whole_log, "all_redcue");
+    FAIL() << "accepted";
+  } catch (const ConfigError& error) {
+    EXPECT_EQ(error.exit_code(), 2);
+    EXPECT_STREQ(error.what(),
+                 "import: --collective all_redcue: expected one of all_reduce, all_gather, reduce_scatter, alltoall, "
+                 "broadcast, reduce, gather, scatter, send_recv, hypercube; did you mean all_reduce?");
+  }
+  EXPECT_EQ(read(whole_log, "all_to_all").collective, "alltoall");
+  EXPECT_EQ(read(whole_log, "alltoall_perf").collective, "alltoall");
+}
+
+TEST_F(NcclTests, WhoseRanksNameNoGpuLeaveItOpen) {
+  const NcclTestLog log = read(
+      "#  Rank  0 Group  0 Pid 1 on h0 device 0 [0000:1a:00] \n#  Rank  1 Group  0 Pid 1 on h0 device 1 [0000:2a:00]\n"
+      "  1024  256  float  sum  -1  12.0  0.09  0.09  0  12.0  0.09  0.09  0\n",
+      "all_reduce");
+  EXPECT_EQ(log.ranks, 2);
+  EXPECT_EQ(log.gpu, "");
+}
+
 TEST_F(NcclTests, WhoseRowsContradictEachOtherTellNoRanks) {
   // A bus bandwidth of twice the other, which no number of ranks gives, beside a row of 16 ranks.
   const NcclTestLog log =

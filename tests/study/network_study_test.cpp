@@ -71,7 +71,7 @@ TEST_F(NetworkScenarios, GatesLoadTheirRanks) {
   const auto& task = std::get<ExchangeTask>(scenario.tasks[0].what);
   EXPECT_EQ(task.payload, Bytes{2 * 7168});
   const Topology topology(scenario.cluster);
-  const DrawnTraffic drawn = draw_traffic(task, topology, 1);
+  const DrawnTraffic drawn = draw_traffic(task, topology, 1, exchange_rounds(task)[0]);
   std::int64_t rows = 0, sent = 0;
   for (const std::int64_t r : drawn.counts.rows) rows += r;
   EXPECT_EQ(rows, 16 * 128 * 8);
@@ -80,6 +80,36 @@ TEST_F(NetworkScenarios, GatesLoadTheirRanks) {
   EXPECT_EQ(sent, rows);  // none to itself
   EXPECT_GT(drawn.busiest_rank(), 1.3);
   EXPECT_EQ(network_json(simulate_network(scenario)), network_json(simulate_network(scenario)));
+}
+
+TEST_F(NetworkScenarios, EveryExchangeOfRunsIsOneOfPrograms) {
+  const auto task = [&](const std::string& fields) {
+    const NetworkScenario scenario =
+        read(R"([{"ranks": "0-7", "tokens": 600, "hidden": 7168, "experts": 256, "top_k": 8, )" + fields + "}]");
+    return simulate_network(scenario).tasks[0];
+  };
+  // All tokens of all ranks gathered, as the collective of as many bytes; routing does not matter.
+  const NetworkScenario gather = read(R"([{"collective": "all_gather", "ranks": "0-7", "bytes": "68812800 B"},
+                                          {"collective": "reduce_scatter", "ranks": "0-7", "bytes": "68812800 B"}])");
+  const NetworkResult whole = simulate_network(gather);  // 8 x 600 x 7168 x 2 bytes
+  EXPECT_EQ(task(R"("exchange": "allgather_reducescatter")").alone, whole.tasks[0].alone);
+  EXPECT_EQ(task(R"("exchange": "none", "direction": "combine")").alone, whole.tasks[1].alone);
+  EXPECT_GT(task(R"("exchange": "naive")").alone, whole.tasks[0].alone);
+  EXPECT_EQ(task(R"("exchange": "flashinfer")").what, task(R"("exchange": "flashinfer_nvlink_one_sided")").what);
+  // 600 tokens in rounds of 256 (vLLM's default): 256, 256, 88. Each pays its latency.
+  const auto rounds = task(R"("exchange": "deepep_low_latency")"),
+             once = task(R"("exchange": "deepep_low_latency", "max_dispatch_tokens_per_rank": 600)");
+  EXPECT_NE(rounds.what.find(", 3 rounds"), std::string::npos) << rounds.what;
+  EXPECT_EQ(once.what.find("rounds"), std::string::npos);
+  EXPECT_EQ(rounds.transfers, 3 * once.transfers);
+  EXPECT_GT(rounds.alone, once.alone);
+  EXPECT_EQ(problem(R"([{"exchange": "deepep", "ranks": "all", "tokens": 1, "hidden": 8, "experts": 16, "top_k": 2}])"),
+            "/program/0/exchange: deepep stands for deepep_high_throughput and deepep_low_latency; name one of them");
+  EXPECT_EQ(problem(R"([{"exchange": "mori", "ranks": "all", "tokens": 1, "hidden": 8, "experts": 16, "top_k": 2}])"),
+            "/program/0/exchange: mori is not built yet");
+  EXPECT_EQ(problem(R"([{"exchange": "nccl", "max_dispatch_tokens_per_rank": 9, "ranks": "all", "tokens": 1,
+                         "hidden": 8, "experts": 16, "top_k": 2}])"),
+            "/program/0/max_dispatch_tokens_per_rank: nccl does not go in rounds");
 }
 
 TEST_F(NetworkScenarios, RefusalsNameTheFieldAndWhatWasExpected) {
@@ -107,7 +137,7 @@ TEST_F(NetworkScenarios, RefusalsNameTheFieldAndWhatWasExpected) {
 }
 
 TEST_F(NetworkScenarios, ShippedOnesRun) {
-  for (const char* file : {"network-contention.json", "network-skew.json"}) {
+  for (const char* file : {"network-contention.json", "network-figures.json", "network-skew.json"}) {
     const NetworkScenario scenario = read_network_scenario(fs::path(MOESIM_SOURCE_DIR) / "scenarios" / file, {});
     const NetworkResult result = simulate_network(scenario, RecordRates::yes);
     EXPECT_FALSE(network_text(result).empty());
@@ -124,7 +154,8 @@ TEST_F(NetworkScenarios, SkewSlowsADispatchAsTheBusiestPortSays) {
   const NetworkResult result = simulate_network(scenario);
   const Topology topology(scenario.cluster);
   const auto busiest_port = [&](std::size_t i) {
-    const DrawnTraffic drawn = draw_traffic(std::get<ExchangeTask>(scenario.tasks[i].what), topology, scenario.seed);
+    const auto& task = std::get<ExchangeTask>(scenario.tasks[i].what);
+    const DrawnTraffic drawn = draw_traffic(task, topology, scenario.seed, exchange_rounds(task)[0]);
     std::uint64_t most = 0;
     for (std::size_t d = 0; d < 32; ++d) {
       std::uint64_t from_others = 0;
