@@ -52,10 +52,7 @@ std::vector<Subject> subjects_of(const KernelSamples& samples, const std::vector
 
 /// The shipped profile that would predict kernels of `provider` on `gpu`.
 KernelProfileChoice shipped_profile(const std::string& gpu, const std::string& provider) {
-  for (const EnginePreset preset : {EnginePreset::vllm, EnginePreset::sglang, EnginePreset::trtllm}) {
-    if (name(preset) == provider) return select_kernel_profile("auto", gpu, preset);
-  }
-  return select_kernel_profile("auto", gpu, EnginePreset::vllm);
+  return select_kernel_profile("auto", gpu, std::string_view(provider));
 }
 
 FitProgress shown(Progress& progress) {

@@ -89,6 +89,7 @@ ordered_json section_json(const GemmSection& s) {
                    {"memory", number(s.memory)},
                    {"norm", number(s.norm)},
                    {"tile_half", number(s.tile_half)},
+                   {"per_wave", us(s.per_wave)},
                    {"tiles_for_bandwidth", number(s.tiles_for_bandwidth)},
                    {"split", us(s.split)}},
                   s);
@@ -104,7 +105,8 @@ ordered_json section_json(const MoeSection& s) {
                    {"activation_memory", number(s.activation_memory)},
                    {"per_expert", us(s.per_expert)},
                    {"per_thousand_slots", us(s.per_thousand_slots)},
-                   {"tiles_for_bandwidth", number(s.tiles_for_bandwidth)}},
+                   {"tiles_for_bandwidth", number(s.tiles_for_bandwidth)},
+                   {"remote_rows", number(s.remote_rows)}},
                   s);
 }
 
