@@ -44,9 +44,10 @@ Written by `calibrate/fit-kernels.sh FOLDER`. Errors are |predicted / measured -
 - **inside 90 %** is the share of unseen rows within predicted x exp(+-1.645 log_sd), log_sd of their regime, which each section stores.
 - **median / versions** is the median error over the median difference between two software versions of one kernel, which the tables here do not hold
   twice; it is the middle of what kernel-cost states: 3.5 % GEMM (2 to 5), 7.5 % MoE (4 to 11), 5 % attention (4 to 6). The mark is 1.3.
-- **Whole GPUs.** The second table of a chapter predicts a GPU with the constants of another and its own datasheet rates, nothing refitted. "same"
-  generation is the architecture of the GPU files: B200 and RTX PRO 6000 are both Blackwell, with other tensor units (tcgen05 against mma.sync), memory
-  (HBM3e against GDDR7) and L2 (126 against 128 MB over a quarter of the bandwidth): they are stated, not expected to agree.
+- **Whole GPUs.** The second table of a chapter predicts a GPU with the constants of another of the same architecture and its own datasheet rates,
+  nothing refitted. H20 and H800 (InferSim) are one chip, but H20's tensor units run at a seventh of the rate: what the kernels do beside the
+  matrix instructions hides there and not on the H800, so relative efficiencies move. B200 and RTX PRO 6000 are both called Blackwell, with other tensor
+  units (tcgen05 against mma.sync), memory (HBM3e against GDDR7) and L2: they are stated apart, not expected to agree.
 - Aims, MAPE on unseen shapes: 6 % GEMM bf16 and fp8, 7 % MoE, 8 % prefill and MLA prefill, 9 % decode and MLA decode; 9 % within a generation.
 
 Hard cases, and why:

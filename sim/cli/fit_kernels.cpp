@@ -256,6 +256,8 @@ int cross_validate(const Fitting& fitting, const Arguments& arguments, const Tex
   for (const Subject& from : fitting.subjects) {
     for (const Subject& to : fitting.subjects) {
       if (from.gpu == to.gpu || from.provider != to.provider) continue;
+      // Constants are relative to datasheet rates: other tensor units have others.
+      if (fitting.samples.gpus[from.gpu].architecture != fitting.samples.gpus[to.gpu].architecture) continue;
       for (const auto& [key, samples] : to.sections) {
         const bool both = from.sections.contains(key) &&
                           std::any_of(validations.begin(), validations.end(), [&](const KernelValidation& v) {
