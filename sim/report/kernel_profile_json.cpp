@@ -182,6 +182,8 @@ void put(ordered_json& json, KernelProfile& profile, const KernelFit& fit) {
     for (const auto& s : sections) {
       if (&s.origin != &origin) continue;
       ordered_json& place = json[family][last_part(key)];
+      // What stands on another type's constants goes on doing so, unless its own kernels were measured.
+      if (place.contains("same_as") && !origin.derived_from.empty()) continue;
       if (fit.section->op == KernelOp::mla_bmm) {
         if (!place.contains("same_as")) place["batched_fixed"] = section_json(s)["batched_fixed"];
       } else {

@@ -123,6 +123,16 @@ TEST(KernelProfileJson, KeepsWhatWasNotFitted) {
   EXPECT_EQ(after["attention_decode"].size(), before["attention_decode"].size() + 1);  // head size 256 is new
 }
 
+// An A100 runs fp8 weights as bf16: measured fp8 kernels of an H100 do not stand in for that.
+TEST(KernelProfileJson, AStandInDoesNotReplaceAnotherTypesConstants) {
+  Fitted fitted;
+  for (const KernelFit& fit : fitted.fits) fit.section->origin(fitted.profile).derived_from = "another GPU's";
+  const auto after = nlohmann::json::parse(
+      kernel_profile_json(fitted.profile, fitted.fits, {.base = text_of(roofline_file()), .date = "2026-11-24"}));
+  EXPECT_EQ(after["gemm"]["fp8_block"]["same_as"], "fp8");
+  EXPECT_EQ(after["quantize_scale"]["origin"]["derived_from"], "another GPU's");
+}
+
 TEST(KernelProfileJson, AFreshFileSaysWhatItTookFromElsewhere) {
   Fitted fitted;
   fitted.profile.name = "h100_sxm-ours";
