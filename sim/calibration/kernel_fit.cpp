@@ -31,7 +31,7 @@ constexpr double kResidualGain = 0.97;
 
 /// Where the residual of the sample's section is asked.
 ResidualPlace residual_place(const KernelSample& sample, const GpuSpec& gpu) {
-  if (const auto* gemm = std::get_if<TimedGemm>(&sample.timed)) return residual_place(gemm->shape, gpu.multiprocessors);
+  if (const auto* gemm = std::get_if<TimedGemm>(&sample.timed)) return residual_place(gemm->shape);
   if (const auto* experts = std::get_if<TimedExperts>(&sample.timed)) {
     return residual_place(experts->load);
   }

@@ -1,6 +1,7 @@
 #include "cli/fit_kernels.h"
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -160,18 +161,20 @@ int fit_profile(const Fitting& fitting, const Arguments& arguments, const Texts&
   file.base = text_of(base);
   if (file.fresh) profile.source = "fitted to " + texts.source;
   std::vector<KernelFit> fits;
+  std::vector<std::string> refused;
   for (const auto& [key, samples] : subject.sections) {
     if (interrupted()) return fail(exit_interrupted, "interrupted; nothing was written");
     Progress progress(key, fitting.style);
     KernelFit fit = fit_and_validate(gpu, fitting.op, key, samples, profile, shown(progress));
     if (!fit.problem.empty()) {
-      fmt::print("{}: not fitted: {}\n", key, fit.problem);
+      refused.push_back(fmt::format("{}: {}", key, fit.problem));
       continue;
     }
     describe(fit, profile, gpu, texts);
     fits.push_back(std::move(fit));
   }
-  if (fits.empty()) return fail(exit_bad_data, "fit: no section has rows enough");
+  if (fits.empty()) return fail(exit_bad_data, fmt::format("fit: nothing was fitted: {}", fmt::join(refused, "; ")));
+  for (const std::string& problem : refused) fmt::print("not fitted: {}\n", problem);
   for (const KernelFit& fit : fits) print_fit(fit);
   for (const auto& [reason, count] : fitting.samples.skipped) fmt::print("{} rows not used: {}\n", count, reason);
   for (const auto& [reason, count] : fitting.samples.warnings) fmt::print("{} rows look wrong: {}\n", count, reason);

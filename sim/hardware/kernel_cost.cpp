@@ -24,9 +24,8 @@ constexpr std::int64_t kLatentHeads = 64;  // query heads in one unit of absorbe
 constexpr std::int64_t kQueryGroup = 16;   // query heads of a KV head are padded to this
 constexpr double kScanChunk = 64;          // tokens
 constexpr double kScanState = 128 * 128;   // state elements of a head to which per_chunk refers
-constexpr double kResidualTile = 128 * 128;
-constexpr std::size_t kMostNorms = 64;   // that are taken over
-constexpr double kGroupedColumns = 128;  // columns of a tile of a grouped GEMM
+constexpr std::size_t kMostNorms = 64;     // that are taken over
+constexpr double kGroupedColumns = 128;    // columns of a tile of a grouped GEMM
 
 std::size_t index(DataType type) {
   return static_cast<std::size_t>(type);
@@ -111,8 +110,8 @@ KernelCost::AttentionTable KernelCost::prepare(const std::vector<Section>& secti
   return table;
 }
 
-ResidualPlace residual_place(const GemmShape& shape, int multiprocessors) {
-  return {real(shape.m) * real(shape.n) * real(shape.batch) / (kResidualTile * multiprocessors), real(shape.k)};
+ResidualPlace residual_place(const GemmShape& shape) {
+  return {real(shape.m), real(shape.k)};
 }
 
 ResidualPlace residual_place(const AttentionShape& shape, const DecodeWork& work, int multiprocessors) {
@@ -232,9 +231,9 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
       best = std::min(best, p.norm(compute, memory) + (splits > 1 ? p.split : 0));
     }
   }
+  const double residual = shape.batch > 1 ? 1 : section.residual(m, k);
   const double time = (shape.batch > 1 ? p.batched_fixed : p.fixed) + best;
-  return Duration::from_seconds(time * section.residual(results / (kResidualTile * real(processors)), k) *
-                                factor_of(section.factor, KernelFamily::gemm, m));
+  return Duration::from_seconds(time * residual * factor_of(section.factor, KernelFamily::gemm, m));
 }
 
 Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeWork& work) const {

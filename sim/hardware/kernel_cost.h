@@ -37,7 +37,7 @@ class KernelCost {
   ///        (bytes + [s > 1] 8mns) / (em W min(1, cb nt s / S))) + [s > 1] split
   /// with nt = batch ceil(m / a) ceil(n / b) tiles and h = ab / (a + b). 16-bit activations with narrower weights
   /// (weight-only quantisation) compute at the activations' rate, on 16 rows at a time, and read the weights' bytes.
-  /// Quantisation of the activations is not contained. Residual: m n / (128^2 S), k.
+  /// Quantisation of the activations is not contained. Residual, of single products: m, k.
   Duration gemm(const GemmShape& shape) const;
 
   /// fixed + ts max(0, 1 - u / S) + tu max(u / S, 1)
@@ -122,7 +122,7 @@ class KernelCost {
 struct ResidualPlace {
   double x = 1, y = 1;
 };
-ResidualPlace residual_place(const GemmShape& shape, int multiprocessors);
+ResidualPlace residual_place(const GemmShape& shape);
 ResidualPlace residual_place(const AttentionShape& shape, const DecodeWork& work, int multiprocessors);
 ResidualPlace residual_place(const AttentionShape& shape, std::span<const PrefillWork> work, int multiprocessors);
 ResidualPlace residual_place(const ExpertLoad& load);
