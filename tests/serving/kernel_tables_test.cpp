@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "hardware/kernel_cost.h"
 #include "support/serving_setup.h"
 
 namespace moesim {
