@@ -33,7 +33,7 @@ constexpr double kResidualGain = 0.97;
 ResidualPlace residual_place(const KernelSample& sample, const GpuSpec& gpu) {
   if (const auto* gemm = std::get_if<TimedGemm>(&sample.timed)) return residual_place(gemm->shape);
   if (const auto* experts = std::get_if<TimedExperts>(&sample.timed)) {
-    return residual_place(experts->shape, experts->load);
+    return residual_place(experts->load);
   }
   if (const auto* attention = std::get_if<TimedAttention>(&sample.timed)) {
     if (attention->prefill.empty()) return residual_place(attention->shape, attention->decode, gpu.multiprocessors);

@@ -55,6 +55,7 @@ std::vector<Field<GemmSection>> gemm_fields() {
   using S = GemmSection;
   return {MOESIM_TIME(fixed, 0.3, 5, 60),
           MOESIM_NUMBER(tile_half, 0.05, 8, 300),
+          MOESIM_TIME(per_wave, 0.001, 0.5, 20),
           MOESIM_RAMP(tile_half, kLargestTile, 0.1, 0.75),
           MOESIM_NUMBER(memory, 0.2, 0.8, 1),
           MOESIM_NUMBER(norm, 1, 3, 8),
@@ -79,6 +80,7 @@ std::vector<Field<MoeSection>> moe_fields() {
           MOESIM_TIME(per_expert, 0.001, 0.2, 3),
           MOESIM_TIME(per_thousand_slots, 0.005, 0.6, 20),
           MOESIM_NUMBER(tiles_for_bandwidth, 0.3, 3, 10),
+          MOESIM_NUMBER(remote_rows, 0.001, 0.1, 1),
           MOESIM_CACHE};
 }
 
@@ -90,10 +92,10 @@ std::vector<Field<GroupedSection>> grouped_fields() {
 
 std::vector<Field<DecodeAttentionSection>> decode_fields() {
   using S = DecodeAttentionSection;
-  return {MOESIM_TIME(fixed, 0.3, 7, 60),         MOESIM_TIME(underfilled, 0.001, 1, 30),
-          MOESIM_TIME(per_unit, 0.001, 1.5, 30),  MOESIM_NUMBER(compute, 0.005, 0.3, 1),
-          MOESIM_NUMBER(memory, 0.1, 0.8, 1),     MOESIM_NUMBER(norm, 1, 2, 8),
-          MOESIM_NUMBER(split_keys, 1, 64, 8192), MOESIM_CACHE};
+  return {MOESIM_TIME(fixed, 0.3, 7, 60),           MOESIM_TIME(underfilled, 0.001, 1, 30),
+          MOESIM_TIME(per_unit, 0.001, 1.5, 30),    MOESIM_NUMBER(compute, 0.005, 0.3, 1),
+          MOESIM_NUMBER(memory, 0.1, 0.8, 1),       MOESIM_NUMBER(norm, 1, 2, 8),
+          MOESIM_NUMBER(split_keys, 1, 64, 524288), MOESIM_CACHE};
 }
 
 std::vector<Field<PrefillAttentionSection>> prefill_fields() {
@@ -230,7 +232,12 @@ std::optional<KernelSection> found_section(KernelOp op, std::string_view key, Ke
       if (family == "gemm") return typed(gemm_fields(), &P::gemm, parts);
       break;
     case KernelOp::mla_bmm:
-      if (family == "gemm") return typed(batched_fields(), &P::gemm, parts);
+      if (family == "gemm") {
+        std::optional<KernelSection> section = typed(batched_fields(), &P::gemm, parts);
+        if (section)
+          section->residual = [](P&) -> KernelResidual* { return nullptr; };  // it is that of single products
+        return section;
+      }
       break;
     case KernelOp::moe:
     case KernelOp::moe_wideep:

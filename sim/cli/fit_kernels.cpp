@@ -1,6 +1,7 @@
 #include "cli/fit_kernels.h"
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -52,10 +53,7 @@ std::vector<Subject> subjects_of(const KernelSamples& samples, const std::vector
 
 /// The shipped profile that would predict kernels of `provider` on `gpu`.
 KernelProfileChoice shipped_profile(const std::string& gpu, const std::string& provider) {
-  for (const EnginePreset preset : {EnginePreset::vllm, EnginePreset::sglang, EnginePreset::trtllm}) {
-    if (name(preset) == provider) return select_kernel_profile("auto", gpu, preset);
-  }
-  return select_kernel_profile("auto", gpu, EnginePreset::vllm);
+  return select_kernel_profile("auto", gpu, std::string_view(provider));
 }
 
 FitProgress shown(Progress& progress) {
@@ -163,18 +161,20 @@ int fit_profile(const Fitting& fitting, const Arguments& arguments, const Texts&
   file.base = text_of(base);
   if (file.fresh) profile.source = "fitted to " + texts.source;
   std::vector<KernelFit> fits;
+  std::vector<std::string> refused;
   for (const auto& [key, samples] : subject.sections) {
     if (interrupted()) return fail(exit_interrupted, "interrupted; nothing was written");
     Progress progress(key, fitting.style);
     KernelFit fit = fit_and_validate(gpu, fitting.op, key, samples, profile, shown(progress));
     if (!fit.problem.empty()) {
-      fmt::print("{}: not fitted: {}\n", key, fit.problem);
+      refused.push_back(fmt::format("{}: {}", key, fit.problem));
       continue;
     }
     describe(fit, profile, gpu, texts);
     fits.push_back(std::move(fit));
   }
-  if (fits.empty()) return fail(exit_bad_data, "fit: no section has rows enough");
+  if (fits.empty()) return fail(exit_bad_data, fmt::format("fit: nothing was fitted: {}", fmt::join(refused, "; ")));
+  for (const std::string& problem : refused) fmt::print("not fitted: {}\n", problem);
   for (const KernelFit& fit : fits) print_fit(fit);
   for (const auto& [reason, count] : fitting.samples.skipped) fmt::print("{} rows not used: {}\n", count, reason);
   for (const auto& [reason, count] : fitting.samples.warnings) fmt::print("{} rows look wrong: {}\n", count, reason);
@@ -259,6 +259,8 @@ int cross_validate(const Fitting& fitting, const Arguments& arguments, const Tex
   for (const Subject& from : fitting.subjects) {
     for (const Subject& to : fitting.subjects) {
       if (from.gpu == to.gpu || from.provider != to.provider) continue;
+      // Constants are relative to datasheet rates: other tensor units have others.
+      if (fitting.samples.gpus[from.gpu].architecture != fitting.samples.gpus[to.gpu].architecture) continue;
       for (const auto& [key, samples] : to.sections) {
         const bool both = from.sections.contains(key) &&
                           std::any_of(validations.begin(), validations.end(), [&](const KernelValidation& v) {

@@ -19,18 +19,38 @@ constexpr double kJitter = 0.3;
 /// The prefill rows of SGLang's collector ran eagerly, behind the host's work [kernel-cost].
 constexpr double kEagerHost = 287e-6;
 
-ExpertLoad even_load(std::int64_t tokens, std::int64_t rows, std::int64_t active, double jitter) {
+/// The same rows for each of `active` experts.
+ExpertLoad even_load(std::int64_t tokens, std::int64_t rows, std::int64_t active) {
   ExpertLoad load{.tokens = tokens, .local_tokens = tokens, .rows = rows, .active = active, .padded_rows = {}};
-  constexpr int points = 31;
-  const double each = static_cast<double>(rows) / static_cast<double>(active);
+  const std::int64_t each = (rows + active - 1) / active;
   for (std::size_t b = 0; b < kMoeBlocks.size(); ++b) {
-    double padded = 0;
-    for (int i = 0; i < points; ++i) {
-      const double spread = 1 + jitter * (2.0 * i / (points - 1) - 1);
-      padded += std::ceil(std::max(1.0, std::round(each * spread)) / kMoeBlocks[b]) * kMoeBlocks[b] / points;
-    }
-    load.padded_rows[b] = std::llround(padded * static_cast<double>(active));
+    load.padded_rows[b] = active * ((each + kMoeBlocks[b] - 1) / kMoeBlocks[b]) * kMoeBlocks[b];
   }
+  return load;
+}
+
+/// The expected load of `experts` with floor(mean u) rows each, u uniform within kJitter of 1.
+ExpertLoad jittered_load(std::int64_t mean, std::int64_t experts) {
+  constexpr int points = 600;
+  double rows = 0, active = 0;
+  std::array<double, kMoeBlocks.size()> padded{};
+  for (int i = 0; i < points; ++i) {
+    const double u = 1 + kJitter * (2 * (i + 0.5) / points - 1);
+    const double own = std::floor(static_cast<double>(mean) * u);
+    rows += own / points;
+    active += own > 0 ? 1.0 / points : 0;
+    for (std::size_t b = 0; b < kMoeBlocks.size(); ++b)
+      padded[b] += std::ceil(own / kMoeBlocks[b]) * kMoeBlocks[b] / points;
+  }
+  const auto of_all = [&](double of_one) {
+    return std::max<std::int64_t>(1, std::llround(of_one * static_cast<double>(experts)));
+  };
+  ExpertLoad load{.tokens = of_all(rows),
+                  .local_tokens = of_all(rows),
+                  .rows = of_all(rows),
+                  .active = of_all(active),
+                  .padded_rows = {}};
+  for (std::size_t b = 0; b < kMoeBlocks.size(); ++b) load.padded_rows[b] = of_all(padded[b]);
   return load;
 }
 
@@ -86,7 +106,7 @@ void read_activated_row(const KernelRow& row, KernelRowSamples& out) {
                  .gated = true,
                  .weight = {},
                  .activation = {}};
-  timed.load = even_load(tokens, std::max(active, tokens * model.top_k), active, 0);
+  timed.load = even_load(tokens, std::max(active, tokens * model.top_k), active);
   KernelSample sample = experts_sample(row, formats(f, "dtype", {}), timed, *time);
   sample.shape = model_shape(model.hidden, model.expert_width, model.top_k, model.experts);
   out.samples.push_back(std::move(sample));
@@ -180,7 +200,7 @@ void read_grouped_gemm_row(const KernelRow& row, KernelRowSamples& out) {
                  .weight = {},
                  .activation = {}};
   timed.layout = f.has("seq_len_per_gpu") ? GroupedLayout::contiguous : GroupedLayout::masked;
-  timed.load = even_load(each * local, each * local, local, kJitter);
+  timed.load = jittered_load(each, local);
   for (const auto& [column, part] :
        {std::pair("up_proj_us", TimedExperts::Part::up), std::pair("down_proj_us", TimedExperts::Part::down)}) {
     const auto time = row.seconds(column);

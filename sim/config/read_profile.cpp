@@ -143,9 +143,9 @@ SectionOrigin read_origin(const JsonReader& section) {
 }
 
 GemmSection read_gemm(const JsonReader& r) {
-  constexpr std::array<std::string_view, 12> known{"math",   "batched_fixed", "fixed",     "compute",
-                                                   "memory", "norm",          "tile_half", "tiles_for_bandwidth",
-                                                   "split",  "cache",         "residual",  "origin"};
+  constexpr std::array<std::string_view, 13> known{
+      "math",  "batched_fixed", "fixed",    "compute",  "memory", "norm", "tile_half", "tiles_for_bandwidth",
+      "split", "cache",         "residual", "per_wave", "origin"};
   r.expect_only(known);
   GemmSection s;
   s.math = r.at("math").data_type();
@@ -157,6 +157,7 @@ GemmSection read_gemm(const JsonReader& r) {
   s.norm = norm(r.at("norm"));
   s.tiles_for_bandwidth = r.at("tiles_for_bandwidth").number_in(1e-2, 1e4);
   s.split = time(r.at("split"));
+  if (const std::optional<JsonReader> wave = r.find("per_wave")) s.per_wave = time(*wave);
   s.cache = cache_of(r);
   s.residual = residual_of(r);
   s.origin = read_origin(r);
@@ -164,7 +165,7 @@ GemmSection read_gemm(const JsonReader& r) {
 }
 
 MoeSection read_moe(const JsonReader& r) {
-  constexpr std::array<std::string_view, 13> known{"math",
+  constexpr std::array<std::string_view, 14> known{"math",
                                                    "fixed",
                                                    "compute",
                                                    "memory",
@@ -176,6 +177,7 @@ MoeSection read_moe(const JsonReader& r) {
                                                    "tiles_for_bandwidth",
                                                    "cache",
                                                    "residual",
+                                                   "remote_rows",
                                                    "origin"};
   r.expect_only(known);
   MoeSection s;
@@ -189,6 +191,7 @@ MoeSection read_moe(const JsonReader& r) {
   s.per_expert = time(r.at("per_expert"));
   s.per_thousand_slots = time(r.at("per_thousand_slots"));
   s.tiles_for_bandwidth = r.at("tiles_for_bandwidth").number_in(1e-2, 1e4);
+  if (const std::optional<JsonReader> share = r.find("remote_rows")) s.remote_rows = share->number_in(0, 1);
   s.cache = cache_of(r);
   s.residual = residual_of(r);
   s.origin = read_origin(r);

@@ -111,7 +111,7 @@ KernelCost::AttentionTable KernelCost::prepare(const std::vector<Section>& secti
 }
 
 ResidualPlace residual_place(const GemmShape& shape) {
-  return {real(shape.m), real(shape.n) * real(shape.k) * bytes_per_element(shape.weight) * real(shape.batch)};
+  return {real(shape.m), real(shape.k)};
 }
 
 ResidualPlace residual_place(const AttentionShape& shape, const DecodeWork& work, int multiprocessors) {
@@ -132,10 +132,8 @@ ResidualPlace residual_place(const AttentionShape& shape, std::span<const Prefil
   return {units / multiprocessors, products / units};
 }
 
-ResidualPlace residual_place(const MoeShape& shape, const ExpertLoad& load) {
-  const double matrices = shape.gated ? 3 : 2;
-  const double expert = matrices * real(shape.intermediate) * real(shape.hidden) * bytes_per_element(shape.weight);
-  return {real(load.rows) / real(load.active), real(load.active) * expert};
+ResidualPlace residual_place(const ExpertLoad& load) {
+  return {real(load.rows) / real(load.active), real(load.active)};
 }
 
 const KernelCost::PreparedAttention& KernelCost::choose(const AttentionTable& table, const AttentionShape& shape) {
@@ -172,6 +170,7 @@ KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheSt
                    .batched_fixed = section.batched_fixed.seconds(),
                    .split = section.split.seconds(),
                    .wave = {},
+                   .per_wave = section.per_wave.seconds(),
                    .inverse_bandwidth = 1 / (section.memory * gpu.memory_bandwidth.value),
                    .bandwidth_share = section.tiles_for_bandwidth / s,
                    .norm = norm(section.norm)};
@@ -224,7 +223,7 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
       // A split shorter than one step of k does nothing.
       if (splits > 1 && shape.k <= (splits - 1) * kDepth) break;
       const double depth = real(ceil_div(shape.k, splits * kDepth) * kDepth);
-      const double compute = real(ceil_div(tiles * splits, processors)) * wave * depth;
+      const double compute = real(ceil_div(tiles * splits, processors)) * (wave * depth + p.per_wave);
       if (compute >= best) continue;
       const double partial = splits > 1 ? 8 * results * real(splits) : 0;
       const double share = std::min(1.0, p.bandwidth_share * real(tiles * splits));
@@ -232,8 +231,9 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
       best = std::min(best, p.norm(compute, memory) + (splits > 1 ? p.split : 0));
     }
   }
+  const double residual = shape.batch > 1 ? 1 : section.residual(m, k);
   const double time = (shape.batch > 1 ? p.batched_fixed : p.fixed) + best;
-  return Duration::from_seconds(time * section.residual(m, weights) * factor_of(section.factor, KernelFamily::gemm, m));
+  return Duration::from_seconds(time * residual * factor_of(section.factor, KernelFamily::gemm, m));
 }
 
 Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeWork& work) const {
@@ -379,9 +379,12 @@ MoeCost MoeCost::fused(const KernelCost& kernels, const MoeShape& shape) {
   cost.fixed_ = s.fixed.seconds();
   cost.factor_ = s.factor;
   cost.per_expert_ = s.per_expert.seconds();
+  cost.top_k_ = shape.top_k;
   cost.per_token_ = 2 * hidden * pass + s.per_thousand_slots.seconds() * real(shape.top_k) / 1000;
   cost.per_local_token_ = 2 * hidden * pass;
-  cost.per_row_ = (2 * hidden * activation + 4 * matrices * inner + inner * activation + 4 * hidden) * pass;
+  const double row = (2 * hidden * activation + 4 * matrices * inner + inner * activation + 4 * hidden) * pass;
+  cost.per_row_ = (1 - s.remote_rows) * row;
+  cost.per_slot_ = s.remote_rows * row;
   cost.wave_ = gpu.multiprocessors;
   cost.tiles_for_full_bandwidth_ = gpu.multiprocessors / s.tiles_for_bandwidth;
   cost.expert_bytes_ = (matrices + 1) * inner * hidden * weight;
@@ -419,7 +422,6 @@ MoeCost MoeCost::grouped(const KernelCost& kernels, const MoeShape& shape, Group
   cost.fixed_ = s.fixed.seconds();
   cost.factor_ = s.factor;
   cost.per_row_ = (2 * matrices * inner + inner * activation) / (s.activation_memory * bandwidth);
-  cost.expert_bytes_ = (matrices + 1) * inner * hidden * weight;
   cost.residual_ = s.residual;
   return cost;
 }
@@ -445,8 +447,9 @@ Duration MoeCost::operator()(const ExpertLoad& load) const {
     best = std::min(best, norm_(compute[0], memory[0]) + norm_(compute[1], memory[1]));
   }
   const double time = fixed_ + best + per_expert_ * active + per_token_ * real(load.tokens) +
-                      per_local_token_ * real(load.local_tokens) + per_row_ * rows;
-  return Duration::from_seconds(time * residual_(rows / active, active * expert_bytes_) *
+                      per_local_token_ * real(load.local_tokens) + per_row_ * rows +
+                      per_slot_ * std::max(rows, real(load.tokens * top_k_));
+  return Duration::from_seconds(time * residual_(rows / active, active) *
                                 factor_of(factor_, KernelFamily::fused_experts, expert_size(load)));
 }
 
@@ -456,7 +459,7 @@ Duration MoeCost::product(const ExpertLoad& load, Product product) const {
   const Gemm& gemm = gemms_[product == Product::up ? 0 : 1];
   const double compute = gemm.tile[first_block_] * real(load.padded_rows[first_block_]);
   const double memory = real(load.active) * gemm.expert + real(load.rows) * gemm.row;
-  const double factor = residual_(real(load.rows) / real(load.active), real(load.active) * expert_bytes_);
+  const double factor = residual_(real(load.rows) / real(load.active), real(load.active));
   return Duration::from_seconds((fixed_ / 2 + norm_(compute, memory)) * factor);
 }
 

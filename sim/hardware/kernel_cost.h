@@ -33,11 +33,11 @@ class KernelCost {
   KernelCost with(const KernelProfile& profile) const { return KernelCost(gpu_, profile, cache_, norms_); }
 
   /// fixed + min over tile a x b and split s of
-  ///     pn(ceil(nt s / S) 2ab ceil64(k / s) S / (P ec h / (h + h0)),
+  ///     pn(ceil(nt s / S) (2ab ceil64(k / s) S / (P ec h / (h + h0)) + tw),
   ///        (bytes + [s > 1] 8mns) / (em W min(1, cb nt s / S))) + [s > 1] split
   /// with nt = batch ceil(m / a) ceil(n / b) tiles and h = ab / (a + b). 16-bit activations with narrower weights
   /// (weight-only quantisation) compute at the activations' rate, on 16 rows at a time, and read the weights' bytes.
-  /// Quantisation of the activations is not contained. Residual: m, weight bytes.
+  /// Quantisation of the activations is not contained. Residual, of single products: m, k.
   Duration gemm(const GemmShape& shape) const;
 
   /// fixed + ts max(0, 1 - u / S) + tu max(u / S, 1)
@@ -85,6 +85,7 @@ class KernelCost {
   struct PreparedGemm {
     double fixed, batched_fixed, split;  // seconds
     std::array<double, 7> wave;          // seconds of one wave and one element of k, by tile
+    double per_wave;                     // seconds of one wave whatever k
     double inverse_bandwidth;            // seconds a byte, all tiles in flight
     double bandwidth_share;              // of the full bandwidth that one tile in flight draws
     PNorm norm;
@@ -124,7 +125,7 @@ struct ResidualPlace {
 ResidualPlace residual_place(const GemmShape& shape);
 ResidualPlace residual_place(const AttentionShape& shape, const DecodeWork& work, int multiprocessors);
 ResidualPlace residual_place(const AttentionShape& shape, std::span<const PrefillWork> work, int multiprocessors);
-ResidualPlace residual_place(const MoeShape& shape, const ExpertLoad& load);
+ResidualPlace residual_place(const ExpertLoad& load);
 
 /// Time of the routed experts of one layer on one rank. Prepared once a shape, since it is asked for every rank, layer
 /// and step: one call takes about 50 ns.
@@ -135,8 +136,10 @@ class MoeCost {
   ///     fixed + min over block b of sum over the GEMMs (N, K) = (gI, H), (H, I) of
   ///       pn(2 rows N K (1 + S / (2 max(tiles, S))) / (P ec b / (b + b0)), A N K wb / (em W min(1, cb tiles / S)))
   ///     + X / (ea W) + te A + tr T topk / 1000
-  /// rows padded to b (at least one full wave of tiles), A experts with rows, X the bytes of the passes between.
-  /// Residual: rows of an active expert, bytes of the active experts' weights.
+  /// rows padded to b (at least one full wave of tiles), A experts with rows, X the bytes of the passes between:
+  ///     X = T0 2H + (R + rs (T topk - R)) (2H ab + 4gI + I ab + 4H) + T 2H,
+  /// since some engines keep a row for every choice of every token, also for experts of other ranks.
+  /// Residual: rows of an active expert, active experts.
   static MoeCost fused(const KernelCost& kernels, const MoeShape& shape);
   /// The two grouped GEMMs and the activation between them, rows already permuted by the dispatch (DeepEP backends):
   ///     fixed + sum over the GEMMs of pn(2 rows N K / (P ec), (A N K wb + R (K ab + 2N)) / (em W)) + activation.
@@ -167,10 +170,11 @@ class MoeCost {
   double fixed_ = 0, per_expert_ = 0, per_token_ = 0, per_local_token_ = 0, per_row_ = 0;  // seconds
   double wave_ = 0;  // tiles of one full wave; 0: partial waves cost their share
   double tiles_for_full_bandwidth_ = 0;
-  double expert_bytes_ = 0;
+  double per_slot_ = 0;  // seconds a (token, choice), wherever its expert is
+  std::int64_t top_k_ = 0;
   KernelResidual residual_;
   // Of a replayed benchmark loop; the gain is zero inside a model.
-  double cache_bytes_ = 1;
+  double expert_bytes_ = 0, cache_bytes_ = 1;
   CacheGain cache_{};
   RegimeFactors factor_ = kUnperturbed;  // the regimes of fused and grouped experts are the same
 };

@@ -65,6 +65,7 @@ struct GemmSection {
   double compute = 0, memory = 0;  ///< ec, em
   double norm = 1;                 ///< p of the p-norm that joins both
   double tile_half = 0;            ///< h0: harmonic tile size with half the efficiency
+  Duration per_wave = {};          ///< tw: filling and emptying the pipeline, for each round of tiles
   double tiles_for_bandwidth = 1;  ///< cb: bandwidth grows until S / cb tiles are in flight
   Duration split;                  ///< tk: reduction of a split along k
   CacheGain cache;
@@ -82,6 +83,7 @@ struct MoeSection {
   Duration per_expert;             ///< te: for each expert with rows
   Duration per_thousand_slots;     ///< tr: routing, for each 1000 (token, choice) pairs
   double tiles_for_bandwidth = 1;  ///< cb
+  double remote_rows = 0;          ///< rs: share of the rows of experts elsewhere that passes between the GEMMs touch
   CacheGain cache;
   KernelResidual residual = {};
   RegimeFactors factor = kUnperturbed;

@@ -89,6 +89,7 @@ ordered_json section_json(const GemmSection& s) {
                    {"memory", number(s.memory)},
                    {"norm", number(s.norm)},
                    {"tile_half", number(s.tile_half)},
+                   {"per_wave", us(s.per_wave)},
                    {"tiles_for_bandwidth", number(s.tiles_for_bandwidth)},
                    {"split", us(s.split)}},
                   s);
@@ -104,7 +105,8 @@ ordered_json section_json(const MoeSection& s) {
                    {"activation_memory", number(s.activation_memory)},
                    {"per_expert", us(s.per_expert)},
                    {"per_thousand_slots", us(s.per_thousand_slots)},
-                   {"tiles_for_bandwidth", number(s.tiles_for_bandwidth)}},
+                   {"tiles_for_bandwidth", number(s.tiles_for_bandwidth)},
+                   {"remote_rows", number(s.remote_rows)}},
                   s);
 }
 
@@ -180,6 +182,8 @@ void put(ordered_json& json, KernelProfile& profile, const KernelFit& fit) {
     for (const auto& s : sections) {
       if (&s.origin != &origin) continue;
       ordered_json& place = json[family][last_part(key)];
+      // What stands on another type's constants goes on doing so, unless its own kernels were measured.
+      if (place.contains("same_as") && !origin.derived_from.empty()) continue;
       if (fit.section->op == KernelOp::mla_bmm) {
         if (!place.contains("same_as")) place["batched_fixed"] = section_json(s)["batched_fixed"];
       } else {

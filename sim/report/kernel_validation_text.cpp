@@ -117,14 +117,13 @@ std::string kernel_validation_markdown(KernelOp op, const KernelSamples& samples
   text += '\n';
   if (transfers.empty()) return text;
   text +=
-      "| fitted on | predicted | provider | section | rows | MAPE % | median % | p90 % | bias % | generation |\n"
-      "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |\n";
+      "| fitted on | predicted | provider | section | rows | MAPE % | median % | p90 % | bias % |\n"
+      "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |\n";
   for (const KernelTransfer& t : transfers) {
     const ErrorSummary errors = errors_of(t.scored);
-    text +=
-        fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {:+.1f} | {} |\n", t.from.id, t.to.id, t.provider,
-                    t.section, errors.scored, percent(errors.mape), percent(errors.median_ape), percent(errors.p90_ape),
-                    100 * errors.bias, t.from.architecture == t.to.architecture ? "same" : "another");
+    text += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {:+.1f} |\n", t.from.id, t.to.id, t.provider,
+                        t.section, errors.scored, percent(errors.mape), percent(errors.median_ape),
+                        percent(errors.p90_ape), 100 * errors.bias);
   }
   return text + '\n';
 }

@@ -134,10 +134,10 @@ TEST(KernelFit, TenShapesOrFewerHaveAFoldEach) {
 TEST(KernelFit, RefusesFewerRowsThanConstants) {
   const GpuSpec gpu = testing::h100();
   std::vector<KernelSample> samples = products(gpu, truth_of_products());
-  samples.resize(8);  // a GEMM has nine constants
+  samples.resize(9);  // a GEMM has ten constants
   KernelProfile profile = roofline();
   const KernelFit fit = fit_and_validate(gpu, KernelOp::gemm, "gemm/bf16", pointers(samples), profile);
-  EXPECT_EQ(fit.problem, "8 rows for 9 constants");
+  EXPECT_EQ(fit.problem, "9 rows for 10 constants");
   KernelProfile untouched = roofline();
   EXPECT_EQ(bf16(profile).fixed, bf16(untouched).fixed);
 }

@@ -389,6 +389,38 @@ TEST_F(Program, RefusesFitsOnFewerPointsThanConstants) {
   EXPECT_FALSE(nlohmann::json::parse(text("more.json")).contains("notes"));
 }
 
+TEST_F(Program, FitsAProfileOfTheUsersOwnKernels) {
+  // Conversions at 2.5 TB/s (75 % of an H100's memory) after 3 us, 3 bytes an element.
+  {
+    std::ofstream table(folder_ / "t.csv");
+    table << "kernel,m,k,latency_us\n";
+    for (const int m : {1, 16, 256, 4096, 16384}) {
+      for (const int k : {1024, 4096, 8192})
+        table << "fp8_quantize," << m << ',' << k << ',' << 3 + m * k * 3 / 2.5e6 << '\n';
+    }
+  }
+  const std::string rows = " t.csv --op quantize --gpu h100_sxm --provider ours ";
+  const Outcome fit = run("fit" + rows + "-q -o my.json");
+  ASSERT_EQ(fit.exit_code, 0) << fit.err;
+  const auto profile = nlohmann::json::parse(text("my.json"));
+  EXPECT_EQ(profile["name"], "h100_sxm-ours");
+  EXPECT_NEAR(profile["quantize_convert"]["memory"].get<double>(), 2.5 / 3.35, 0.01);
+  EXPECT_FALSE(profile["quantize_convert"]["origin"].contains("derived_from"));
+  EXPECT_NE(profile["gemm"]["bf16"]["origin"]["derived_from"].get<std::string>().find("taken from"), std::string::npos);
+  const auto predicted = nlohmann::json::parse(run("predict" + rows + "--profile my.json --json").out);
+  EXPECT_LT(predicted["mape"].get<double>(), 0.01);
+  // Again over itself: the same bytes but for what the base was.
+  ASSERT_EQ(run("fit" + rows + "-q --base my.json -o again.json").exit_code, 0);
+  EXPECT_EQ(nlohmann::json::parse(text("again.json"))["quantize_convert"], profile["quantize_convert"]);
+}
+
+TEST_F(Program, RefusesFitsOfKernelsOnFewerRowsThanConstants) {
+  std::ofstream(folder_ / "t.csv") << "kernel,m,k,latency_us\nfp8_quantize,1,1024,3\nfp8_quantize,64,1024,3.1\n";
+  EXPECT_FAILURE(run("fit t.csv --op quantize --gpu h100_sxm --provider ours -q -o my.json"), 4,
+                 "moesim: fit: nothing was fitted: quantize_convert: 2 rows for 4 constants");
+  EXPECT_FALSE(fs::exists(folder_ / "my.json"));
+}
+
 TEST_F(Program, AFolderInPlaceOfAFileIsAMissingFile) {
   fs::create_directories(folder_ / "d");
   for (const char* command :

@@ -221,13 +221,19 @@ TEST(KernelTable, GroupedProductsAreTwoTimesALine) {
       read(KernelOp::grouped_gemm, "infersim_grouped_gemm_decode_h20.csv",
            "gpu,num_experts,num_gpus,num_local_experts,topk,hidden_size,intermediate_size,batch_size_per_gpu,"
            "tokens_per_expert,up_proj_us,up_mfu,down_proj_us,down_mfu\n"
-           "h20,8,2,4,2,128,64,16,8,20,0.1,10,0.1\n");
-  ASSERT_EQ(samples.samples.size(), 2U);
+           "h20,8,2,4,2,128,64,16,8,20,0.1,10,0.1\n"
+           "h20,8,2,4,2,128,64,2,1,9,0.1,5,0.1\n");
+  ASSERT_EQ(samples.samples.size(), 4U);
   EXPECT_EQ(timed<TimedExperts>(samples, 0).part, TimedExperts::Part::up);
   EXPECT_EQ(timed<TimedExperts>(samples, 1).part, TimedExperts::Part::down);
   EXPECT_NEAR(samples.samples[1].measured, 10e-6, 1e-15);
-  EXPECT_EQ(timed<TimedExperts>(samples, 0).load.rows, 32);
+  // floor(8 u), u uniform from 0.7 to 1.3, has the mean (0.4 (5 + 10) + 6 + 7 + 8 + 9) / 4.8 = 7.5: of four experts 30.
+  EXPECT_EQ(timed<TimedExperts>(samples, 0).load.rows, 30);
+  EXPECT_EQ(timed<TimedExperts>(samples, 0).load.active, 4);
   EXPECT_EQ(timed<TimedExperts>(samples, 0).load.padded_rows[0], 64);
+  // floor(u) is zero for half of them.
+  EXPECT_EQ(timed<TimedExperts>(samples, 2).load.rows, 2);
+  EXPECT_EQ(timed<TimedExperts>(samples, 2).load.active, 2);
   EXPECT_EQ(samples.samples[0].section, "grouped_masked/fp8_block");
 }
 

@@ -22,21 +22,21 @@ TEST(Fingerprint, DenseModelOnOneGpu) {
   ServingSetup setup = serving_setup("Meta-Llama-3.1-8B", "dgx-h100");
   setup.engine.host = default_host_times(EnginePreset::vllm);
   setup.requests = spaced_requests(60, 700, 90);
-  EXPECT_EQ(setup.run().fingerprint, 136493541758740330u);
+  EXPECT_EQ(setup.run().fingerprint, 12427220635784256595u);
 }
 
 TEST(Fingerprint, DenseModelInPipelineStages) {
   ServingSetup setup = serving_setup("Meta-Llama-3-70B", "dgx-a100");
   setup.engine.plan = vllm_plan(2, 4, 1, false);
   setup.requests = spaced_requests(40, 900, 40);
-  EXPECT_EQ(setup.run().fingerprint, 9621973037546208991u);
+  EXPECT_EQ(setup.run().fingerprint, 12918540074156574787u);
 }
 
 TEST(Fingerprint, MixtralUnderTensorParallelism) {
   ServingSetup setup = serving_setup("Mixtral-8x7B-v0.1", "dgx-h100");
   setup.engine.plan = vllm_plan(8, 1, 1, false);
   setup.requests = spaced_requests(40, 600, 60);
-  EXPECT_EQ(setup.run().fingerprint, 3497374211783604789u);
+  EXPECT_EQ(setup.run().fingerprint, 7005783946615967216u);
 }
 
 TEST(Fingerprint, ExpertParallelRanksThatExchange) {
@@ -44,7 +44,7 @@ TEST(Fingerprint, ExpertParallelRanksThatExchange) {
   setup.engine.plan = vllm_plan(1, 1, 8, true);
   setup.engine.all2all_backend = MoeBackend::deepep_low_latency;
   setup.requests = spaced_requests(40, 500, 50);
-  EXPECT_EQ(setup.run().fingerprint, 12946464553635450941u);
+  EXPECT_EQ(setup.run().fingerprint, 17843862678076091077u);
 }
 
 }  // namespace

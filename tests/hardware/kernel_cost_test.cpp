@@ -579,32 +579,34 @@ TEST(ShippedProfiles, StayWithinAFewTimesTheDatasheetWhenLarge) {
 }
 
 TEST(ShippedProfiles, TakeLongerForMoreWork) {
-  // On a coarse scale: four times the work never takes less time. (Step by step a GEMM may get faster: more tiles draw
-  // more bandwidth.)
+  // On a coarse scale: four times the work does not take less time, but for what residuals say of measured kernels that
+  // are faster at a larger size (another tactic, more tiles that draw bandwidth): at most 15 %.
+  const auto at_most = [](Duration less, Duration more) { return less.seconds() <= more.seconds() / 0.85; };
   for (const Shipped& s : shipped_profiles()) {
     const KernelCost kernels(s.gpu, s.profile);
     for (const DataType type : kTypes) {
       const auto gemm = [&](std::int64_t m) {
         return kernels.gemm({.m = m, .n = 6144, .k = 4096, .weight = type, .activation = type});
       };
-      for (std::int64_t m = 1; m < 1'000'000; m *= 4) EXPECT_LE(gemm(m), gemm(4 * m)) << s.profile.name << m;
+      for (std::int64_t m = 1; m < 1'000'000; m *= 4) EXPECT_TRUE(at_most(gemm(m), gemm(4 * m))) << s.profile.name << m;
       const MoeShape shape{
           .hidden = 2048, .intermediate = 768, .local_experts = 128, .top_k = 8, .weight = type, .activation = type};
       const MoeCost fused = MoeCost::fused(kernels, shape);
       const MoeCost grouped = MoeCost::grouped(kernels, shape, GroupedLayout::masked);
       for (std::int64_t rows = 1; rows < 100'000; rows *= 4) {
-        EXPECT_LE(fused(even_load(64, rows)), fused(even_load(64, 4 * rows))) << s.profile.name;
-        EXPECT_LE(grouped(even_load(64, rows)), grouped(even_load(64, 4 * rows))) << s.profile.name;
-        EXPECT_LE(fused(even_load(32, rows)), fused(even_load(128, rows))) << s.profile.name;
+        EXPECT_TRUE(at_most(fused(even_load(64, rows)), fused(even_load(64, 4 * rows)))) << s.profile.name;
+        EXPECT_TRUE(at_most(grouped(even_load(64, rows)), grouped(even_load(64, 4 * rows)))) << s.profile.name;
+        EXPECT_TRUE(at_most(fused(even_load(32, rows)), fused(even_load(128, rows)))) << s.profile.name;
       }
     }
     const AttentionShape a{.query_heads = 32, .kv_heads = 8, .key_dim = 128, .value_dim = 128};
     for (std::int64_t keys = 1; keys < 1'000'000; keys *= 4) {
-      EXPECT_LE(kernels.decode_attention(a, {64, 64 * keys}), kernels.decode_attention(a, {64, 64 * 4 * keys}));
+      EXPECT_TRUE(
+          at_most(kernels.decode_attention(a, {64, 64 * keys}), kernels.decode_attention(a, {64, 64 * 4 * keys})));
       const double n = static_cast<double>(keys);
       const PrefillWork one{.new_tokens = keys, .keys = keys, .pairs = n * (n + 1) / 2};
       const PrefillWork four{.new_tokens = 4 * keys, .keys = 4 * keys, .pairs = 4 * n * (4 * n + 1) / 2};
-      EXPECT_LE(kernels.prefill_attention(a, {&one, 1}), kernels.prefill_attention(a, {&four, 1}));
+      EXPECT_TRUE(at_most(kernels.prefill_attention(a, {&one, 1}), kernels.prefill_attention(a, {&four, 1})));
     }
   }
 }
