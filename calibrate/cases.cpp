@@ -191,8 +191,9 @@ std::vector<Shape> collective_shapes(int gpus) {
       for (std::int64_t bytes = 512; bytes <= std::int64_t{512} << 20; bytes *= 2) {
         if (bytes < 2 * std::int64_t{n} * n) continue;  // an element for every pair
         if (collective == "alltoallv") {
-          for (const double imbalance : {1.5, 3.0})
-            shapes.emplace_back(CollectiveCase{collective, n, bytes, imbalance});
+          for (const double imbalance : {1.5, 3.0}) {
+            if (imbalance < n) shapes.emplace_back(CollectiveCase{collective, n, bytes, imbalance});
+          }
         } else {
           shapes.emplace_back(CollectiveCase{collective, n, bytes, 1});
         }
@@ -313,6 +314,12 @@ std::uint64_t seed_of(const Case& measured) {
     for (const char c : field + ',') seed = random_word(seed, static_cast<unsigned char>(c));
   }
   return seed;
+}
+
+std::int64_t elements_to(const CollectiveCase& collective, int destination) {
+  const double mean = static_cast<double>(collective.bytes) / 2 / collective.ranks;
+  const double others = (collective.ranks - collective.imbalance) / (collective.ranks - 1);
+  return static_cast<std::int64_t>(mean * (destination == 0 ? collective.imbalance : others));
 }
 
 RoutedTokens routing_of(const MoeCase& moe, std::uint64_t seed) {

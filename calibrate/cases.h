@@ -110,6 +110,11 @@ std::vector<Case> cases_of(Family family, std::span<const KernelChoice> kernels,
 /// The seed of a case: of its shape, not of its place, so that a resumed run draws the same.
 std::uint64_t seed_of(const Case& measured);
 
+/// Elements that each rank sends to `destination` in an unequal all-to-all of `bytes` in bf16: rank 0 gets `imbalance`
+/// times the mean, the others share the rest. Sums to the elements of the buffer but for rounding down; 0 < imbalance <
+/// n.
+std::int64_t elements_to(const CollectiveCase& collective, int destination);
+
 /// Routing of a MoE case, the busiest rank being rank 0.
 RoutedTokens routing_of(const MoeCase& moe, std::uint64_t seed);
 

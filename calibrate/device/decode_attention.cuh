@@ -3,25 +3,9 @@
 // are the first part of its keys. The heads that share a key-value head are the rows of the warp's matrix products.
 
 #include "intrinsics.cuh"
+#include "operands.h"
 
 namespace moesim::calibrate {
-
-/// One query a sequence, `length` keys each. queries [batch][query_heads][KeyDim]; cache of pages
-/// [page][page_size][kv_heads][dim]; pages [batch][pages_per_sequence]. With one split the result goes to `output`
-/// [batch][query_heads][ValueDim]; else parts of it with the base-2 logarithms of their weights to `partial`
-/// [split][batch][query_heads][ValueDim] and `partial_weight` [split][batch][query_heads].
-struct DecodeAttention {
-  const Bf16* queries = nullptr;
-  const Bf16* keys = nullptr;
-  const Bf16* values = nullptr;  ///< not read where latent
-  const std::int32_t* pages = nullptr;
-  Bf16* output = nullptr;
-  float* partial = nullptr;
-  float* partial_weight = nullptr;
-  int batch = 0, length = 0, query_heads = 0, kv_heads = 0, page_size = 0, pages_per_sequence = 0;
-  int keys_per_split = 0;  ///< a multiple of the tile
-  float scale = 0;         ///< of the scores, times log2(e)
-};
 
 inline constexpr int kDecodeThreads = 256;
 

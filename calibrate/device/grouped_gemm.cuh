@@ -3,21 +3,9 @@
 // persistent blocks, offsets on the device, mma.sync on tiles that a ring of asynchronous copies fills.
 
 #include "intrinsics.cuh"
+#include "operands.h"
 
 namespace moesim::calibrate {
-
-/// output[row, n] = scale * sum_k rows[row, k] weights[expert(row), n, k]. Expert e has the rows offsets[e] to
-/// offsets[e + 1]. k in bytes is a multiple of 16, n is even. Scales are of whole tensors; null: 1.
-template <class Element>
-struct GroupedProduct {
-  const Element* rows = nullptr;
-  const Element* weights = nullptr;
-  Bf16* output = nullptr;
-  const std::int32_t* offsets = nullptr;
-  const float* row_scale = nullptr;
-  const float* weight_scale = nullptr;
-  int experts = 0, n = 0, k = 0;
-};
 
 inline constexpr int kMostGroups = 512;
 

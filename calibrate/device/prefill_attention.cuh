@@ -3,19 +3,9 @@
 // softmax is kept up to date row by row and never written [flash-attention].
 
 #include "intrinsics.cuh"
+#include "operands.h"
 
 namespace moesim::calibrate {
-
-/// `batch` sequences of `length` tokens: queries [batch][length][query_heads][KeyDim], keys [..][kv_heads][KeyDim],
-/// values [..][kv_heads][ValueDim], output [..][query_heads][ValueDim]. Query i sees the keys 0 to i.
-struct PrefillAttention {
-  const Bf16* queries = nullptr;
-  const Bf16* keys = nullptr;
-  const Bf16* values = nullptr;
-  Bf16* output = nullptr;
-  int batch = 0, length = 0, query_heads = 0, kv_heads = 0;
-  float scale = 0;  ///< of the scores, times log2(e)
-};
 
 inline constexpr int kPrefillThreads = 128, kPrefillRows = 64, kPrefillTile = 64;
 
