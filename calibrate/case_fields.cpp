@@ -135,7 +135,8 @@ struct KeyFields {
     return {"bfloat16", std::string(c.op), std::to_string(c.tokens), std::to_string(c.heads)};
   }
   Fields operator()(const CollectiveCase& c) const {
-    return {std::string(c.collective), std::to_string(c.bytes), "bfloat16", std::to_string(c.ranks), number(c.imbalance)};
+    return {std::string(c.collective), std::to_string(c.bytes), "bfloat16", std::to_string(c.ranks),
+            number(c.imbalance)};
   }
   Fields operator()(const MemoryCase& c) const { return {std::string(c.what), std::to_string(c.bytes)}; }
 };

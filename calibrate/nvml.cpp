@@ -33,10 +33,10 @@ int Nvml::sm_clock() const {
 }
 
 std::string Nvml::driver_version() const {
-  DriverVersion* driver_version = nullptr;
-  library_.find("nvmlSystemGetDriverVersion", driver_version);
+  DriverVersion* get_version = nullptr;
+  library_.find("nvmlSystemGetDriverVersion", get_version);
   char version[kVersionLength] = {};
-  if (device_ == nullptr || driver_version == nullptr || driver_version(version, kVersionLength) != 0) return {};
+  if (device_ == nullptr || get_version == nullptr || get_version(version, kVersionLength) != 0) return {};
   return version;
 }
 

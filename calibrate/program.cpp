@@ -7,6 +7,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <map>
 #include <optional>
 
 #include "measured_file.h"
@@ -94,6 +95,9 @@ int list(const Options& options) {
   return 0;
 }
 
+/// Wrong results in a row after which a kernel is left out; the others of the family stand in for it.
+constexpr int kMostWrong = 3;
+
 struct Tally {
   std::size_t measured = 0, present = 0, wrong = 0, skipped = 0;
 };
@@ -117,6 +121,7 @@ std::optional<int> measure_family(Bench& bench, Family family, const Options& op
 
   const std::vector<Case> cases = wanted_cases(family, options, bench.kernels(), bench.gpus());
   if (cases.empty()) fmt::print(stderr, "moesim-calibrate: {}: no kernel here\n", name(family));
+  std::map<std::string, int> wrong_in_a_row;  // by kernel
   Progress progress(name(family), cases.size());
   for (std::size_t i = 0; i < cases.size(); ++i) {
     const std::string row = fmt::format("{} {}", name(family), key_of(cases[i]));
@@ -125,13 +130,25 @@ std::optional<int> measure_family(Bench& bench, Family family, const Options& op
       ++tally.present;
       continue;
     }
+    int& wrong = wrong_in_a_row[cases[i].kernel];
+    if (wrong == kMostWrong) {
+      ++tally.wrong;
+      continue;
+    }
     const Outcome outcome = bench.measure(cases[i]);
     if (const auto* failure = std::get_if<Failure>(&outcome)) {
       progress.say(fmt::format("{}: no time: {}", row, failure->message));
-      if (failure->kind == Failure::Kind::device_error) return 1;  // the device does not recover from those
+      if (failure->kind == Failure::Kind::device_lost) {
+        return fail(
+            1, "the device or its group is lost; start again with --resume, or with --kernel to leave this one out");
+      }
       ++(failure->kind == Failure::Kind::wrong_result ? tally.wrong : tally.skipped);
+      if (failure->kind == Failure::Kind::wrong_result && ++wrong == kMostWrong) {
+        progress.say(fmt::format("{}: {} is wrong on this machine and is left out", name(family), cases[i].kernel));
+      }
     } else {
       ++tally.measured;
+      wrong = 0;
       if (table && !table->add(cases[i], std::get<Measured>(outcome), bench.provenance())) {
         return fail(3, fmt::format("{}: cannot be written", path));
       }

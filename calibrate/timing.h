@@ -39,8 +39,8 @@ int rotated_copies(std::int64_t bytes, std::int64_t l2);
 
 /// Why a row has no time.
 struct Failure {
-  enum class Kind { wrong_result, not_supported, out_of_memory, device_error };
-  Kind kind = Kind::device_error;
+  enum class Kind { wrong_result, not_supported, out_of_memory, failed_call, device_lost };
+  Kind kind = Kind::failed_call;
   std::string message;
 };
 

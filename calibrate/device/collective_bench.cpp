@@ -13,7 +13,7 @@ namespace {
 
 void nccl_check(const NcclLibrary& nccl, int result, const char* call) {
   if (result != 0) {
-    throw RowError(Failure::Kind::device_error, fmt::format("{}: {}", call, nccl.error_string(result)));
+    throw RowError(Failure::Kind::device_lost, fmt::format("{}: {}", call, nccl.error_string(result)));
   }
 }
 
@@ -87,10 +87,10 @@ Communicator::Communicator(const NcclLibrary& nccl, const ProcessGroup& group, i
   if (group.rank == 0) {
     nccl_check(nccl, nccl.get_unique_id(&id), "ncclGetUniqueId");
     if (!write_id_file(group.id_file, id)) {
-      throw RowError(Failure::Kind::device_error, group.id_file + ": cannot be written");
+      throw RowError(Failure::Kind::device_lost, group.id_file + ": cannot be written");
     }
   } else if (!read_id_file(group.id_file, id, patience)) {
-    throw RowError(Failure::Kind::device_error,
+    throw RowError(Failure::Kind::device_lost,
                    fmt::format("{}: rank 0 did not write it in {} s", group.id_file, patience));
   }
   join(id);

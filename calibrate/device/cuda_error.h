@@ -26,7 +26,7 @@ inline void cuda_check(cudaError_t error, const char* call) {
     cudaGetLastError();  // this one does not stick to the device
     throw RowError(Failure::Kind::out_of_memory, "the GPU has too little memory");
   }
-  throw RowError(Failure::Kind::device_error, std::string(call) + ": " + cudaGetErrorString(error));
+  throw RowError(Failure::Kind::failed_call, std::string(call) + ": " + cudaGetErrorString(error));
 }
 
 }  // namespace moesim::calibrate

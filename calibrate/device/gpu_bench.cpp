@@ -63,7 +63,10 @@ class GpuBench : public Bench {
       CUDA_TRY(cudaSetDevice(machine_.device()));
       return time_of(measured, seed_of(measured));
     } catch (const RowError& error) {
-      return Failure{error.kind(), error.what()};
+      // An error that the next call reports again is the device's, not the row's.
+      cudaGetLastError();
+      const bool lost = cudaDeviceSynchronize() != cudaSuccess;
+      return Failure{lost ? Failure::Kind::device_lost : error.kind(), error.what()};
     }
   }
 

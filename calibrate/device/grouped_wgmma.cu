@@ -46,7 +46,7 @@ TensorMap tensor_map(const Element* data, std::initializer_list<std::uint64_t> e
                 steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                 CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
-    throw RowError(Failure::Kind::device_error, "cuTensorMapEncodeTiled: error " + std::to_string(result));
+    throw RowError(Failure::Kind::failed_call, "cuTensorMapEncodeTiled: error " + std::to_string(result));
   }
   return map;
 }

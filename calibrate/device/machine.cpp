@@ -12,7 +12,7 @@ void blas_check(cublasStatus_t status, const char* call) {
                     : status == CUBLAS_STATUS_ALLOC_FAILED  ? Failure::Kind::out_of_memory
                     : status == CUBLAS_STATUS_INVALID_VALUE ? Failure::Kind::not_supported
                     : status == CUBLAS_STATUS_ARCH_MISMATCH ? Failure::Kind::not_supported
-                                                            : Failure::Kind::device_error;
+                                                            : Failure::Kind::failed_call;
   throw RowError(kind, fmt::format("{}: {}", std::string_view(call).substr(0, std::string_view(call).find('(')),
                                    cublasGetStatusString(status)));
 }

@@ -24,11 +24,12 @@ namespace {
 template <class Element>
 class Buffer {
  public:
-  explicit Buffer(std::size_t size) : storage_(size + 256) {
+  explicit Buffer(std::size_t size) : size_(size) {
+    Element poison;
+    std::memset(&poison, 0xff, sizeof poison);
+    storage_.assign(size + 256, poison);
     const auto address = reinterpret_cast<std::uintptr_t>(storage_.data());
     start_ = storage_.data() + (256 - address % 256) % 256 / sizeof(Element);
-    size_ = size;
-    std::fill_n(reinterpret_cast<unsigned char*>(start_), size * sizeof(Element), std::uint8_t{0xff});
   }
   Buffer(std::size_t size, std::uint64_t seed) : Buffer(size) {
     for (std::size_t i = 0; i < size; ++i) start_[i] = random_element<Element>(seed, i);
