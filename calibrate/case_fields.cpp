@@ -33,8 +33,8 @@ Names key_names(Family family) {
               "topk",  "hidden_size", "intermediate_size", "seq_len_per_gpu", "dist"};
     case Family::moe:
       return {"dtype", "kernel", "tokens", "hidden", "inter", "topk", "experts", "tp", "ep", "dist"};
-    case Family::moe_parts:
-      return {"op", "tokens", "local_experts", "topk", "hidden", "inter", "tp", "dist"};
+    case Family::memory_pass:
+      return {"kernel", "tokens", "hidden", "inter", "topk", "experts"};
     case Family::attn_decode:
       return {"dtype", "kv_dtype", "kernel", "batch", "kv_len", "q_heads", "kv_heads", "head_dim", "window"};
     case Family::attn_prefill:
@@ -46,6 +46,8 @@ Names key_names(Family family) {
     case Family::mla_bmm:
       return {"dtype", "op", "tokens", "heads"};
     case Family::nccl:
+      return {"collective", "bytes", "dtype", "ranks"};
+    case Family::alltoallv:
       return {"collective", "bytes", "dtype", "ranks", "imbalance"};
     case Family::memory:
       return {"kernel", "bytes"};
@@ -57,11 +59,12 @@ Names value_names(Family family) {
   switch (family) {
     case Family::grouped_gemm:
       return {"tokens_per_expert", "up_proj_us", "up_mfu", "down_proj_us", "down_mfu"};
-    case Family::moe_parts:
-      return {"event_us", "kernel_us"};
+    case Family::memory_pass:
+      return {"bytes", "latency_us"};
     case Family::nccl:
-      return {"system",  "nodes",      "gpus_per_node", "library", "lib_version", "data_dir",
-              "time_us", "algbw_GBps", "busbw_GBps",    "rep",     "source_id"};
+    case Family::alltoallv:
+      return {"system",   "intra_link", "inter_link", "nodes",      "gpus_per_node", "library",  "lib_version",
+              "data_dir", "time_us",    "algbw_GBps", "busbw_GBps", "rep",           "source_id"};
     case Family::memory:
       return {"latency_us", "GBps"};
     case Family::gemm:
@@ -108,9 +111,8 @@ struct KeyFields {
             std::string(c.skew.name)};
   }
   Fields operator()(const MoePartCase& c) const {
-    return {std::string(c.part),         std::to_string(c.moe.tokens), std::to_string(c.moe.experts / c.moe.ep),
-            std::to_string(c.moe.top_k), std::to_string(c.moe.hidden), std::to_string(c.moe.inter),
-            std::to_string(c.moe.tp),    std::string(c.moe.skew.name)};
+    return {std::string(c.part),         std::to_string(c.moe.tokens), std::to_string(c.moe.hidden),
+            std::to_string(c.moe.inter), std::to_string(c.moe.top_k),  std::to_string(c.moe.experts / c.moe.ep)};
   }
   Fields operator()(const AttentionCase& c) const {
     return {"bfloat16",
@@ -135,8 +137,9 @@ struct KeyFields {
     return {"bfloat16", std::string(c.op), std::to_string(c.tokens), std::to_string(c.heads)};
   }
   Fields operator()(const CollectiveCase& c) const {
-    return {std::string(c.collective), std::to_string(c.bytes), "bfloat16", std::to_string(c.ranks),
-            number(c.imbalance)};
+    Fields fields{std::string(c.collective), std::to_string(c.bytes), "bfloat16", std::to_string(c.ranks)};
+    if (measured.family == Family::alltoallv) fields.push_back(number(c.imbalance));
+    return fields;
   }
   Fields operator()(const MemoryCase& c) const { return {std::string(c.what), std::to_string(c.bytes)}; }
 };
@@ -148,12 +151,17 @@ Fields value_fields(const Case& measured, const Measured& result, const Provenan
     const double rows = static_cast<double>(c.tokens) * c.top_k / c.experts;
     return {number(rows), microseconds(time), "", microseconds(result.times[1]), ""};
   }
-  if (measured.family == Family::moe_parts) return {"", microseconds(time)};
-  if (measured.family == Family::nccl) {
+  if (measured.family == Family::memory_pass) {
+    return {std::to_string(bytes_of(std::get<MoePartCase>(measured.shape), seed_of(measured))), microseconds(time)};
+  }
+  if (measured.family == Family::nccl || measured.family == Family::alltoallv) {
     const auto& c = std::get<CollectiveCase>(measured.shape);
     const double rate = static_cast<double>(c.bytes) / time.median / 1e9;
     const std::string& version = provenance.version_of("nccl");
+    // The links are not known here: predict takes the standard node of the GPU, or --cluster.
     return {provenance.gpu,
+            "standard",
+            "",
             std::to_string(provenance.nodes),
             std::to_string(provenance.gpus_per_node),
             "NCCL",

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 #include <type_traits>
 
@@ -14,13 +15,13 @@ namespace moesim::calibrate {
 namespace {
 
 constexpr std::array<std::string_view, kFamilies> kFamilyNames{
-    "gemm",         "quantize",   "grouped_gemm", "moe",     "moe_parts", "attn_decode",
-    "attn_prefill", "mla_decode", "mla_prefill",  "mla_bmm", "nccl",      "memory"};
+    "gemm",       "quantize",    "grouped_gemm", "moe",  "memory_pass", "attn_decode", "attn_prefill",
+    "mla_decode", "mla_prefill", "mla_bmm",      "nccl", "alltoallv",   "memory"};
 
 constexpr Family kKernelFamilies[] = {
-    Family::gemm,        Family::quantize,     Family::grouped_gemm, Family::moe,         Family::moe_parts,
+    Family::gemm,        Family::quantize,     Family::grouped_gemm, Family::moe,         Family::memory_pass,
     Family::attn_decode, Family::attn_prefill, Family::mla_decode,   Family::mla_prefill, Family::mla_bmm};
-constexpr Family kCollectiveFamilies[] = {Family::nccl};
+constexpr Family kCollectiveFamilies[] = {Family::nccl, Family::alltoallv};
 constexpr Family kMemoryFamilies[] = {Family::memory};
 
 /// Experts of public models: hidden, expert width, chosen, experts.
@@ -103,11 +104,12 @@ std::vector<Shape> moe_shapes() {
   return {cases.begin(), cases.end()};
 }
 
-/// As a table of grouped products counts: whole tokens from every rank, and no split of an expert.
+/// As a table of grouped products counts: whole tokens from every rank, whole rows an expert in the mean, no split of
+/// an expert.
 std::vector<Shape> grouped_shapes() {
   std::vector<Shape> shapes;
   for (const MoeCase& moe : moe_cases()) {
-    if (moe.tp == 1 && moe.tokens % moe.ep == 0) shapes.emplace_back(moe);
+    if (moe.tp == 1 && moe.tokens % moe.ep == 0 && moe.tokens * moe.top_k % moe.experts == 0) shapes.emplace_back(moe);
   }
   return shapes;
 }
@@ -179,14 +181,17 @@ std::vector<Shape> head_product_shapes() {
   return shapes;
 }
 
-std::vector<Shape> collective_shapes(int gpus) {
+constexpr std::string_view kEqualCollectives[] = {"all_reduce", "all_gather", "reduce_scatter", "alltoall",
+                                                  "send_recv"};
+constexpr std::string_view kUnequalCollectives[] = {"alltoallv"};
+
+std::vector<Shape> collective_shapes(int gpus, std::span<const std::string_view> collectives) {
   std::vector<Shape> shapes;
   std::vector<int> ranks;
   for (int n = 2; n < gpus; n *= 2) ranks.push_back(n);
   if (gpus >= 2) ranks.push_back(gpus);
   for (const int n : ranks) {
-    for (const std::string_view collective :
-         {"all_reduce", "all_gather", "reduce_scatter", "alltoall", "alltoallv", "send_recv"}) {
+    for (const std::string_view collective : collectives) {
       if (collective == "send_recv" && n != ranks.front()) continue;
       for (std::int64_t bytes = 512; bytes <= std::int64_t{512} << 20; bytes *= 2) {
         if (bytes < 2 * std::int64_t{n} * n) continue;  // an element for every pair
@@ -225,7 +230,7 @@ std::vector<Shape> shapes_of(Family family, int gpus) {
       return grouped_shapes();
     case Family::moe:
       return moe_shapes();
-    case Family::moe_parts:
+    case Family::memory_pass:
       return moe_part_shapes();
     case Family::attn_decode:
       return decode_shapes();
@@ -238,7 +243,9 @@ std::vector<Shape> shapes_of(Family family, int gpus) {
     case Family::mla_bmm:
       return head_product_shapes();
     case Family::nccl:
-      return collective_shapes(gpus);
+      return collective_shapes(gpus, kEqualCollectives);
+    case Family::alltoallv:
+      return collective_shapes(gpus, kUnequalCollectives);
     case Family::memory:
       return memory_shapes();
   }
@@ -314,6 +321,20 @@ std::uint64_t seed_of(const Case& measured) {
     for (const char c : field + ',') seed = random_word(seed, static_cast<unsigned char>(c));
   }
   return seed;
+}
+
+std::int64_t bytes_of(const MoePartCase& part, std::uint64_t seed) {
+  const MoeCase& moe = part.moe;
+  const RoutedTokens routed = routing_of(moe, seed);
+  const int local = moe.experts / moe.ep;
+  const std::int64_t rows =
+      std::count_if(routed.chosen.begin(), routed.chosen.end(), [&](std::int32_t e) { return e < local; });
+  const std::int64_t tokens = moe.tokens, hidden = moe.hidden, inter = moe.inter / moe.tp;
+  if (part.part == "moe_gating_routing_topk") return tokens * (4 * moe.experts + 8 * moe.top_k);
+  if (part.part == "moe_shuffling") return 2 * hidden * (rows + std::min(rows, tokens));
+  if (part.part == "moe_activation") return 2 * 3 * inter * rows;
+  if (part.part == "moe_quantize") return (2 + 2 + 1) * inter * rows;
+  return 2 * hidden * (rows + tokens);
 }
 
 std::int64_t elements_to(const CollectiveCase& collective, int destination) {

@@ -19,13 +19,14 @@ enum class Family {
   quantize,
   grouped_gemm,
   moe,
-  moe_parts,
+  memory_pass,
   attn_decode,
   attn_prefill,
   mla_decode,
   mla_prefill,
   mla_bmm,
   nccl,
+  alltoallv,
   memory
 };
 inline constexpr std::size_t kFamilies = static_cast<std::size_t>(Family::memory) + 1;
@@ -41,7 +42,7 @@ std::span<const Family> families_of(Target target);
 enum class Precision { bf16, fp8 };
 std::string_view name(Precision precision);  ///< as in the column dtype
 
-/// y[m, n] = x[m, k] w[n, k]^T. fp8: the dynamic quantisation of x (one scale) is inside the time.
+/// y[m, n] = x[m, k] w[n, k]^T. fp8: x is quantised before, with one scale; QuantizeCase times that.
 struct GemmCase {
   Precision precision = Precision::bf16;
   std::int64_t m = 0, n = 0, k = 0;
@@ -57,7 +58,8 @@ struct MoeCase {
   int tokens = 0, hidden = 0, inter = 0, top_k = 0, experts = 0, tp = 1, ep = 1;
   Skew skew = kBalanced;
 };
-/// `part` of the fused op alone: moe_gating_routing_topk, moe_shuffling, moe_activation, moe_quantize, moe_combine.
+/// `part` of the fused op alone, which streams: moe_gating_routing_topk, moe_shuffling, moe_activation, moe_quantize,
+/// moe_combine. Balanced.
 struct MoePartCase {
   std::string_view part;
   MoeCase moe;
@@ -114,6 +116,10 @@ std::uint64_t seed_of(const Case& measured);
 /// times the mean, the others share the rest. Sums to the elements of the buffer but for rounding down; 0 < imbalance <
 /// n.
 std::int64_t elements_to(const CollectiveCase& collective, int destination);
+
+/// Bytes that a part reads and writes: scores and choices; rows written from tokens read; three of an expert's widths a
+/// row; a scale's pass and a conversion; rows read and tokens written.
+std::int64_t bytes_of(const MoePartCase& part, std::uint64_t seed);
 
 /// Routing of a MoE case, the busiest rank being rank 0.
 RoutedTokens routing_of(const MoeCase& moe, std::uint64_t seed);

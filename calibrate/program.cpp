@@ -163,13 +163,14 @@ std::optional<int> measure_family(Bench& bench, Family family, const Options& op
 std::vector<KernelChoice> all_kernels() {
   std::vector<KernelChoice> kernels{{Family::gemm, "cublas", "cublaslt", {}},
                                     {Family::quantize, "ours", "ours", {}},
-                                    {Family::moe_parts, "ours", "ours", {}},
+                                    {Family::memory_pass, "ours", "ours", {}},
                                     {Family::attn_decode, "ours", "split_kv", {}},
                                     {Family::attn_prefill, "ours", "flash_mma", {}},
                                     {Family::mla_decode, "ours", "split_kv", {}},
                                     {Family::mla_prefill, "ours", "flash_mma", {}},
                                     {Family::mla_bmm, "cublas", "cublaslt", {}},
                                     {Family::nccl, "nccl", "nccl", {}},
+                                    {Family::alltoallv, "nccl", "nccl", {}},
                                     {Family::memory, "cuda", "cuda", {}}};
   for (const Family family : {Family::grouped_gemm, Family::moe}) {
     kernels.push_back({family, "cublas", "cublaslt_loop", {}});

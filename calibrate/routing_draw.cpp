@@ -3,10 +3,10 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 #include "core/check.h"
+#include "core/math.h"
 #include "random_values.h"
 
 namespace moesim::calibrate {
@@ -16,7 +16,7 @@ namespace {
 /// Quantile u of p(x) ~ x^-alpha on [low, high], alpha != 1.
 double power_law(double u, double alpha, double low, double high) {
   const double e = 1 - alpha;
-  return std::pow(std::pow(low, e) + u * (std::pow(high, e) - std::pow(low, e)), 1 / e);
+  return power(power(low, e) + u * (power(high, e) - power(low, e)), 1 / e);
 }
 
 template <class Value>

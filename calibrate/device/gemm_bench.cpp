@@ -37,15 +37,17 @@ Measured measure_product(Machine& machine, const GemmCase& shape, std::uint64_t 
   const auto enqueue = [&](int copy) {
     const Element* const w = weights[static_cast<std::size_t>(copy)].data();
     if constexpr (fp8) {
-      launch_compute_scale(x.data(), nullptr, 0, static_cast<long long>(m * k), scales.data(), machine.stream());
-      launch_quantize(x.data(), nullptr, 0, static_cast<long long>(m * k), scales.data(), quantized.data(),
-                      machine.stream());
       product.enqueue(quantized.data(), w, y.data(), scales.data(), scales.data() + 1);
     } else {
       product.enqueue(x.data(), w, y.data());
     }
   };
   CUDA_TRY(cudaDeviceSynchronize());
+  if constexpr (fp8) {
+    const auto size = static_cast<long long>(m * k);
+    launch_compute_scale(x.data(), nullptr, 0, size, scales.data(), machine.stream());
+    launch_quantize(x.data(), nullptr, 0, size, scales.data(), quantized.data(), machine.stream());
+  }
   enqueue(0);
   machine.wait();
   require_written("gemm", y);

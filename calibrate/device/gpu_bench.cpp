@@ -83,7 +83,7 @@ class GpuBench : public Bench {
         return measure_grouped(machine_, std::get<MoeCase>(c.shape), c.kernel, seed);
       case Family::moe:
         return measure_moe(machine_, std::get<MoeCase>(c.shape), c.kernel, seed);
-      case Family::moe_parts:
+      case Family::memory_pass:
         return measure_moe_part(machine_, std::get<MoePartCase>(c.shape), seed);
       case Family::attn_decode:
         return measure_decode(machine_, std::get<AttentionCase>(c.shape), seed);
@@ -96,6 +96,7 @@ class GpuBench : public Bench {
       case Family::mla_bmm:
         return measure_head_product(machine_, std::get<HeadProductCase>(c.shape), seed);
       case Family::nccl:
+      case Family::alltoallv:
         return collectives_->measure(std::get<CollectiveCase>(c.shape), seed);
       case Family::memory:
         return measure_memory(machine_, std::get<MemoryCase>(c.shape), seed);

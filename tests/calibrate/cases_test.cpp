@@ -94,6 +94,15 @@ TEST(Cases, HaveUnequalExchangesThatSumToTheBuffer) {
   }
 }
 
+TEST(Cases, CountTheBytesOfStreamingParts) {
+  const MoeCase moe{.tokens = 10, .hidden = 64, .inter = 32, .top_k = 2, .experts = 4};  // 20 rows
+  EXPECT_EQ(bytes_of({"moe_gating_routing_topk", moe}, 1), 10 * (4 * 4 + 2 * 8));
+  EXPECT_EQ(bytes_of({"moe_shuffling", moe}, 1), 2 * 64 * (20 + 10));
+  EXPECT_EQ(bytes_of({"moe_activation", moe}, 1), 2 * 20 * 3 * 32);
+  EXPECT_EQ(bytes_of({"moe_quantize", moe}, 1), 5 * 20 * 32);
+  EXPECT_EQ(bytes_of({"moe_combine", moe}, 1), 2 * 64 * (20 + 10));
+}
+
 TEST(Routing, CountsSumToTheRowsAndFitTheTokens) {
   for (const Skew& skew : {kBalanced, kPowerLaw101, kPowerLaw12}) {
     for (const auto& [tokens, top_k, experts] :
