@@ -1,7 +1,7 @@
 #pragma once
 // Instructions of sm_90a: barriers in shared memory that count bytes, the tensor memory accelerator, and the matrix
-// product of a warpgroup on operands in shared memory. As in the PTX ISA, sections mbarrier, cp.async.bulk.tensor and
-// wgmma; the emulator has functions of the same names.
+// product of a warpgroup on operands in shared memory. As in the PTX ISA [ptx], sections mbarrier, cp.async.bulk.tensor
+// and wgmma; the emulator has functions of the same names.
 
 #include "intrinsics.cuh"
 

@@ -1,6 +1,7 @@
 #pragma once
 // The warp instructions that the kernels for every GPU since sm_80 use: asynchronous copies to shared memory, matrix
-// fragments and the warp's matrix product. Layouts as in the PTX ISA; the emulator has functions of the same names.
+// fragments and the warp's matrix product. Layouts as in the PTX ISA [ptx]; the emulator has functions of the same
+// names.
 
 #include <cstdint>
 
