@@ -166,6 +166,8 @@ std::vector<KernelChoice> all_kernels() {
                                     {Family::memory_pass, "ours", "ours", {}},
                                     {Family::attn_decode, "ours", "split_kv", {}},
                                     {Family::attn_prefill, "ours", "flash_mma", {}},
+                                    {Family::attn_prefill, "cudnn", "sdpa", {}},
+                                    {Family::mla_prefill, "cudnn", "sdpa", {}},
                                     {Family::mla_decode, "ours", "split_kv", {}},
                                     {Family::mla_prefill, "ours", "flash_mma", {}},
                                     {Family::mla_bmm, "cublas", "cublaslt", {}},

@@ -4,9 +4,11 @@
 #include <cmath>
 #include <deque>
 #include <numeric>
+#include <optional>
 
 #include "../random_values.h"
 #include "benches.h"
+#include "cudnn_attention.h"
 #include "row_check.h"
 
 namespace moesim::calibrate {
@@ -124,7 +126,9 @@ Measured decode(Machine& machine, const Heads& heads, int batch, int length, std
   return machine.time(rotation, enqueue);
 }
 
-Measured prefill(Machine& machine, PrefillHeads kind, const Heads& heads, int batch, int length, std::uint64_t seed) {
+/// `kind` of the own kernel; cuDNN where absent.
+Measured prefill(Machine& machine, std::optional<PrefillHeads> kind, const Heads& heads, int batch, int length,
+                 std::uint64_t seed) {
   const auto seq = static_cast<std::size_t>(length);
   const std::size_t tokens = static_cast<std::size_t>(batch) * seq;
   DeviceBuffer<Bf16> queries(tokens * heads.query * heads.key_dim), output(tokens * heads.query * heads.value_dim);
@@ -133,18 +137,23 @@ Measured prefill(Machine& machine, PrefillHeads kind, const Heads& heads, int ba
   keys.randomize(seed + 1);
   values.randomize(seed + 2);
   const double scale = 1 / std::sqrt(static_cast<double>(heads.key_dim));
+  const PrefillAttention work{.queries = queries.data(),
+                              .keys = keys.data(),
+                              .values = values.data(),
+                              .output = output.data(),
+                              .batch = batch,
+                              .length = length,
+                              .query_heads = static_cast<int>(heads.query),
+                              .kv_heads = static_cast<int>(heads.kv),
+                              .scale = static_cast<float>(scale * kLog2E)};
+  std::optional<CudnnAttention> cudnn;
+  if (!kind) cudnn.emplace(machine, work, static_cast<int>(heads.key_dim), static_cast<int>(heads.value_dim));
   const auto enqueue = [&](int) {
-    launch_prefill(kind,
-                   {.queries = queries.data(),
-                    .keys = keys.data(),
-                    .values = values.data(),
-                    .output = output.data(),
-                    .batch = batch,
-                    .length = length,
-                    .query_heads = static_cast<int>(heads.query),
-                    .kv_heads = static_cast<int>(heads.kv),
-                    .scale = static_cast<float>(scale * kLog2E)},
-                   machine.stream());
+    if (cudnn) {
+      cudnn->enqueue(work);
+    } else {
+      launch_prefill(*kind, work, machine.stream());
+    }
   };
   CUDA_TRY(cudaDeviceSynchronize());
   enqueue(0);
@@ -184,14 +193,18 @@ Measured measure_latent_decode(Machine& machine, const LatentCase& shape, std::u
   const Heads heads{static_cast<std::size_t>(shape.query_heads), 1, kLatentKey, kLatentValue, DecodeHeads::latent};
   return decode(machine, heads, shape.batch, shape.length, seed);
 }
-Measured measure_prefill(Machine& machine, const AttentionCase& shape, std::uint64_t seed) {
-  return prefill(machine, shape.head_dim == 64 ? PrefillHeads::d64 : PrefillHeads::d128, heads_of(shape), shape.batch,
-                 shape.length, seed);
+Measured measure_prefill(Machine& machine, const AttentionCase& shape, const std::string& kernel, std::uint64_t seed) {
+  std::optional<PrefillHeads> own = shape.head_dim == 64 ? PrefillHeads::d64 : PrefillHeads::d128;
+  if (kernel == "sdpa") own.reset();
+  return prefill(machine, own, heads_of(shape), shape.batch, shape.length, seed);
 }
-Measured measure_latent_prefill(Machine& machine, const LatentCase& shape, std::uint64_t seed) {
+Measured measure_latent_prefill(Machine& machine, const LatentCase& shape, const std::string& kernel,
+                                std::uint64_t seed) {
+  std::optional<PrefillHeads> own = PrefillHeads::latent;
+  if (kernel == "sdpa") own.reset();
   const auto query = static_cast<std::size_t>(shape.query_heads);
   const Heads heads{query, query, kExpandedKey, kExpandedValue, DecodeHeads::latent};
-  return prefill(machine, PrefillHeads::latent, heads, shape.batch, shape.length, seed);
+  return prefill(machine, own, heads, shape.batch, shape.length, seed);
 }
 
 }  // namespace moesim::calibrate

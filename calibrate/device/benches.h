@@ -16,8 +16,10 @@ Measured measure_grouped(Machine& machine, const MoeCase& shape, const std::stri
 Measured measure_moe_part(Machine& machine, const MoePartCase& shape, std::uint64_t seed);
 Measured measure_decode(Machine& machine, const AttentionCase& shape, std::uint64_t seed);
 Measured measure_latent_decode(Machine& machine, const LatentCase& shape, std::uint64_t seed);
-Measured measure_prefill(Machine& machine, const AttentionCase& shape, std::uint64_t seed);
-Measured measure_latent_prefill(Machine& machine, const LatentCase& shape, std::uint64_t seed);
+/// `kernel`: flash_mma (ours) or sdpa (cuDNN).
+Measured measure_prefill(Machine& machine, const AttentionCase& shape, const std::string& kernel, std::uint64_t seed);
+Measured measure_latent_prefill(Machine& machine, const LatentCase& shape, const std::string& kernel,
+                                std::uint64_t seed);
 Measured measure_memory(Machine& machine, const MemoryCase& shape, std::uint64_t seed);
 
 }  // namespace moesim::calibrate

@@ -9,6 +9,7 @@
 #include "../nccl_library.h"
 #include "benches.h"
 #include "collective_bench.h"
+#include "cudnn_attention.h"
 
 namespace moesim::calibrate {
 
@@ -31,6 +32,7 @@ class GpuBench : public Bench {
     CUDA_TRY(cudaRuntimeGetVersion(&version));
     provenance_.cuda = dotted(version, 1000, 10);
     provenance_.cublas = dotted(static_cast<int>(cublasLtGetVersion()), 10000, 100);
+    provenance_.cudnn = CudnnAttention::version();
     provenance_.date = fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr)));
     provenance_.gpus_per_node = gpus;
     if (options.target == Target::collectives) {
@@ -51,6 +53,7 @@ class GpuBench : public Bench {
   std::vector<KernelChoice> kernels() const override {
     std::vector<KernelChoice> found;
     for (KernelChoice choice : all_kernels()) {
+      if (choice.provider == "cudnn" && provenance_.cudnn.empty()) continue;
       if (choice.kernel == "wgmma" && machine_.architecture() != 90) continue;
       if (!machine_.has_fp8() && !choice.only) choice.only = Precision::bf16;
       found.push_back(std::move(choice));
@@ -88,11 +91,11 @@ class GpuBench : public Bench {
       case Family::attn_decode:
         return measure_decode(machine_, std::get<AttentionCase>(c.shape), seed);
       case Family::attn_prefill:
-        return measure_prefill(machine_, std::get<AttentionCase>(c.shape), seed);
+        return measure_prefill(machine_, std::get<AttentionCase>(c.shape), c.kernel, seed);
       case Family::mla_decode:
         return measure_latent_decode(machine_, std::get<LatentCase>(c.shape), seed);
       case Family::mla_prefill:
-        return measure_latent_prefill(machine_, std::get<LatentCase>(c.shape), seed);
+        return measure_latent_prefill(machine_, std::get<LatentCase>(c.shape), c.kernel, seed);
       case Family::mla_bmm:
         return measure_head_product(machine_, std::get<HeadProductCase>(c.shape), seed);
       case Family::nccl:
