@@ -1,11 +1,12 @@
 #pragma once
 // Starts of the kernels, for host code that nvcc does not compile. Every start is checked; `stream` may be capturing.
 
-#include <cuda_runtime_api.h>
-
+#include <cstddef>
 #include <cstdint>
 
 #include "operands.h"
+
+typedef struct CUstream_st* cudaStream_t;  // as CUDA's headers declare it, without them: tests emulate the starts
 
 namespace moesim::calibrate {
 
