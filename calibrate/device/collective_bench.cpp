@@ -1,9 +1,12 @@
 #include "collective_bench.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <deque>
+#include <set>
 
 #include "row_check.h"
 
@@ -235,6 +238,27 @@ Measured CollectiveBench::measure(const CollectiveCase& shape, std::uint64_t see
   }
   samples = over_ranks(samples, NcclLibrary::kMax);
   return {.times = {summarize(std::vector<double>(samples.begin(), samples.end()))}, .sm_clock = 0};
+}
+
+int CollectiveBench::nodes() {
+  if (!group_) return 1;
+  std::array<char, 256> host{};
+  gethostname(host.data(), host.size() - 1);
+  std::uint64_t mine = 0;
+  for (const char c : host) mine = random_word(mine, static_cast<unsigned char>(c));
+  const Communicator& group = communicator(group_->ranks);
+  const Communicator::Rank& rank = group.mine().front();
+  const std::vector<std::uint64_t> value{mine};
+  const DeviceBuffer<std::uint64_t> from{std::span<const std::uint64_t>(value)};
+  const DeviceBuffer<std::uint64_t> all(static_cast<std::size_t>(group_->ranks));
+  CUDA_TRY(cudaDeviceSynchronize());
+  nccl_check(
+      nccl_,
+      nccl_.all_gather(from.data(), all.data(), sizeof mine, NcclLibrary::kUint8, rank.communicator, rank.stream),
+      "ncclAllGather");
+  group.wait();
+  const std::vector<std::uint64_t> hosts = all.download();
+  return static_cast<int>(std::set<std::uint64_t>(hosts.begin(), hosts.end()).size());
 }
 
 bool CollectiveBench::as_rank_0_says(bool mine) {

@@ -45,6 +45,8 @@ class CollectiveBench {
   /// Throws RowError where the group cannot be made.
   CollectiveBench(const NcclLibrary& nccl, int gpus, const std::optional<ProcessGroup>& group, int device);
   int ranks() const { return group_ ? group_->ranks : gpus_; }
+  /// Machines of the group, told apart by their host names.
+  int nodes();
   /// Not in a CUDA graph and out of place, as nccl-tests and the shared tables.
   Measured measure(const CollectiveCase& shape, std::uint64_t seed);
   /// The value that rank 0 of the group has.

@@ -40,8 +40,8 @@ class GpuBench : public Bench {
       provenance_.nccl = nccl_.version();
       collectives_ = std::make_unique<CollectiveBench>(nccl_, gpus, options.group, options.device);
       if (options.group) {
-        provenance_.nodes = std::max(1, options.group->ranks / std::max(1, gpus));
-        provenance_.gpus_per_node = std::min(gpus, options.group->ranks);
+        provenance_.nodes = collectives_->nodes();
+        provenance_.gpus_per_node = options.group->ranks / provenance_.nodes;
       }
     }
   }
@@ -116,11 +116,14 @@ class GpuBench : public Bench {
 
 }  // namespace
 
-std::variant<std::unique_ptr<Bench>, NoBench> open_gpu_bench(const Options& options) {
+std::variant<std::unique_ptr<Bench>, NoBench> open_gpu_bench(const Options& given) {
+  Options options = given;
   int gpus = 0;
   const cudaError_t error = cudaGetDeviceCount(&gpus);
   if (error != cudaSuccess) return NoBench{6, fmt::format("no GPU: {}", cudaGetErrorString(error))};
   if (gpus == 0) return NoBench{6, "no GPU: the driver sees none"};
+  // A process of a group may see its own GPU only: its number on the node is then not one of the driver's.
+  if (options.group && gpus == 1) options.device = 0;
   if (options.device >= gpus) return NoBench{6, fmt::format("no GPU {}: the driver sees {}", options.device, gpus)};
   if (options.target == Target::collectives) {
     if (!NcclLibrary::load()) return NoBench{3, "NCCL is missing: the loader finds no libnccl.so.2"};
