@@ -129,7 +129,8 @@ int call(Call::Kind kind, const void* from, void* to, std::size_t count, NcclCom
 }
 int finish_group() {
   for (const Call& mine : calls) {
-    for (std::size_t i = 0; i < mine.count; ++i) {
+    const bool exchanges = mine.kind == Call::send || mine.kind == Call::receive;
+    for (std::size_t i = 0; i < mine.count && !exchanges; ++i) {
       float sum = 0;
       for (const Call& other : calls) {
         if (other.kind != mine.kind) continue;
@@ -191,7 +192,7 @@ TEST(Benches, MeasureCollectivesOfEveryKind) {
   for (const int ranks : {2, 3, 8}) {
     for (const std::string_view collective : {"all_reduce", "all_gather", "reduce_scatter", "alltoall", "alltoallv"}) {
       const double imbalance = collective == "alltoallv" ? 1.5 : 1;
-      for (const std::int64_t bytes : {512, 65536}) {
+      for (const std::int64_t bytes : {512, 8192}) {
         const Measured measured = bench.measure({collective, ranks, bytes, imbalance}, 3);
         EXPECT_GT(measured.times.front().median, 0) << collective << ' ' << ranks;
       }
