@@ -87,6 +87,14 @@ TEST_F(Launcher, AsksForTheTestPackagesOnlyForTests) {
   EXPECT_NE(outcome.output.find("libgtest-dev"), std::string::npos) << outcome.output;
 }
 
+TEST_F(Launcher, NeedsNvccToMeasure) {
+  setenv("CUDA_HOME", "/nowhere", 1);
+  const Outcome outcome = start("calibrate kernels -o my.csv");
+  unsetenv("CUDA_HOME");
+  EXPECT_EQ(outcome.exit_code, 3) << outcome.output;
+  EXPECT_NE(outcome.output.find("calibrate needs nvcc"), std::string::npos) << outcome.output;
+}
+
 TEST_F(Launcher, StartsAProgramThatIsUpToDateWithoutBuilding) {
   // No compiler on the PATH: it could not build.
   const fs::path build = folder_ / "tree" / "build" / "release";
