@@ -24,7 +24,9 @@ Simulation simulate(const Scenario& scenario, const std::vector<Request>& reques
                                         .arrivals = arrivals,
                                         .requests = requests,
                                         .seed = scenario.seed,
-                                        .strides = scenario.strides},
+                                        .strides = scenario.strides,
+                                        .power = scenario.power ? &*scenario.power : nullptr,
+                                        .clocks = scenario.clocks},
                                        observer);
   Simulation simulation;
   simulation.interrupted = outcome.interrupted;
@@ -54,6 +56,11 @@ Simulation simulate(const Scenario& scenario, const std::vector<Request>& reques
   summarize(result, std::move(outcome.token_gaps), scenario.slo);
   if (result.duration_s > 0) {
     for (std::size_t i = 0; i < kResources; ++i) result.busy[i] = outcome.busy_seconds[i] / result.duration_s;
+  }
+  if (scenario.power && result.completed > 0) {
+    result.energy = energy_use(result, outcome.energy, *scenario.power);
+    result.energy->clocks = scenario.clocks;
+    result.energy->mean_clock = outcome.mean_clock;
   }
   const auto rejected = std::count_if(result.requests.begin(), result.requests.end(), [](const RequestRecord& request) {
     return request.outcome == RequestOutcome::rejected;

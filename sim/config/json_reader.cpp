@@ -130,6 +130,7 @@ constexpr Unit flops_units[] = {{"TFLOPS", 1e12},  {"GFLOPS", 1e9},  {"PFLOPS", 
 constexpr Unit rate_units[] = {{"/s", 1}, {"/ms", 1e3}, {"/min", 1.0 / 60}, {"/h", 1.0 / 3600}};
 constexpr Unit usd_units[] = {{"USD", 1}};
 constexpr Unit watt_units[] = {{"W", 1}, {"kW", 1e3}, {"MW", 1e6}};
+constexpr Unit joule_units[] = {{"J", 1}, {"nJ", 1e-9}, {"pJ", 1e-12}};
 
 /// A quantity written as number, optional blanks, unit. `expected` is what the message asks for.
 double quantity(const JsonReader& reader, std::span<const Unit> units, std::string_view expected) {
@@ -472,6 +473,10 @@ double JsonReader::usd() const {
 
 double JsonReader::watts() const {
   return quantity(*this, watt_units, "a power such as \"700 W\"");
+}
+
+double JsonReader::joules() const {
+  return quantity(*this, joule_units, "an energy such as \"0.7 pJ\"");
 }
 
 DataType JsonReader::data_type() const {

@@ -69,6 +69,7 @@ class JsonReader {
   double rate_per_second() const;           ///< "12 /s", "90 /min"
   double usd() const;                       ///< "2.5 USD"
   double watts() const;                     ///< "700 W"
+  double joules() const;                    ///< "0.7 pJ"
   DataType data_type() const;
   /// One of `names`; the error lists them.
   std::size_t choice(std::span<const std::string_view> names) const;

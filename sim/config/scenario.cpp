@@ -17,6 +17,7 @@
 #include "config/read_gpu.h"
 #include "config/read_model.h"
 #include "config/read_popularity.h"
+#include "config/read_power.h"
 #include "config/read_profile.h"
 #include "config/read_trace.h"
 #include "config/scenario_fields.h"
@@ -411,6 +412,36 @@ void read_goals(Reading& reading) {
   if (const auto value = member(reading.root.find("price"), "gpu_hour")) reading.scenario.gpu_hour_usd = value->usd();
 }
 
+/// The board's limit may be set lower, as with nvidia-smi -pl.
+void read_power(Reading& reading) {
+  Scenario& scenario = reading.scenario;
+  const auto power = reading.root.find("power");
+  const auto clocks = member(power, "clocks");
+  if (clocks) scenario.clocks = static_cast<Clocks>(choice_of(*clocks, {"locked", "sustained"}));
+  const auto limit = member(power, "limit");
+  scenario.power = power_model_of(scenario.gpu);
+  if (!scenario.power) {
+    for (const auto& field : {clocks, limit}) {
+      if (field) field->fail("the board power of the GPU is not known", InputProblem::cannot_go_together);
+    }
+    return;
+  }
+  reading.add_hash(power_table());
+  if (limit) {
+    const double least = scenario.power->idle + scenario.power->awake;
+    scenario.power->limit = limit->watts();
+    if (scenario.power->limit <= least || scenario.power->limit > scenario.gpu.power_watts) {
+      limit->fail(
+          fmt::format("expected above {:.0f} W, what the GPU draws in any kernel, and at most {:.0f} W, its "
+                      "board power",
+                      least, scenario.gpu.power_watts));
+    }
+  }
+  if (scenario.power->extrapolated) {
+    scenario.provenance.extrapolated.push_back("power: " + scenario.power->source);
+  }
+}
+
 // --- do the parts go together? ------------------------------------------------------------------------------------
 
 [[noreturn]] void refuse(const Reading& reading, std::string_view pointer, const std::string& message) {
@@ -592,6 +623,7 @@ Scenario read_scenario_file(const fs::path& path, std::span<const Override> over
   read_goals(reading);
   check_plan(reading);
   read_calibration(reading);
+  read_power(reading);
   note_wider_rates(reading);
   read_workload(reading);
   check_span(reading);

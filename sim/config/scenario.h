@@ -12,6 +12,7 @@
 #include "collectives/collective_profile.h"
 #include "hardware/gpu_spec.h"
 #include "hardware/kernel_profile.h"
+#include "hardware/power.h"
 #include "metrics/run_result.h"
 #include "metrics/summary.h"
 #include "model/model_spec.h"
@@ -34,7 +35,9 @@ struct Scenario {
   RoutingSpec routing;
   WorkloadSpec workload;
   Slo slo;
-  double gpu_hour_usd = 0;  ///< 0: no price given
+  double gpu_hour_usd = 0;          ///< 0: no price given
+  std::optional<PowerModel> power;  ///< empty: the GPU's board power is not known
+  Clocks clocks = Clocks::locked;
   std::uint64_t seed = 1;
   bool strides = true;
   Provenance provenance;  ///< hashes, profiles, notes; completed by the run

@@ -249,6 +249,12 @@ const ScenarioField fields[] = {
     {"/slo/e2el", FieldType::duration, "[none]", "Latency of the whole request."},
     {"/price", FieldType::object, "{}", "What the hardware costs."},
     {"/price/gpu_hour", FieldType::price, "[none]", "One GPU for one hour."},
+    {"/power", FieldType::object, "{}", "What the GPUs draw."},
+    {"/power/clocks", FieldType::choice, "\"locked\"",
+     "locked: the clocks at which kernels were measured; sustained: a step that would draw more than the limit runs "
+     "slower.",
+     "locked sustained"},
+    {"/power/limit", FieldType::power, "[the board power]", "Mean power that a GPU keeps, as set by nvidia-smi -pl."},
     {"/seed", FieldType::integer, "1", "Of every random stream.", {}, 0, 9.0e15},
     {"/network", FieldType::choice, "\"closed_form\"",
      "Time of collectives and exchanges: closed forms, or every transfer on the links, shared max-min fairly.",
@@ -382,6 +388,9 @@ void check_value(const JsonReader& value, const ScenarioField& field) {
     case FieldType::price:
       value.usd();
       break;
+    case FieldType::power:
+      value.watts();
+      break;
     case FieldType::format:
       value.data_type();
       break;
@@ -446,6 +455,8 @@ ordered_json schema_of(const ScenarioField& field) {
       return quantity("/s|/ms|/min|/h", "12 /s");
     case FieldType::price:
       return quantity("USD", "2.5 USD");
+    case FieldType::power:
+      return quantity("W|kW|MW", "700 W");
     case FieldType::format:
       return {{"enum", {"fp32", "bf16", "fp16", "fp8", "fp8_block", "int8", "int4", "mxfp4", "nvfp4"}}};
     case FieldType::choice:
@@ -506,6 +517,8 @@ std::string_view type_name(FieldType type) {
       return "rate, `\"12 /s\"`";
     case FieldType::price:
       return "price, `\"2.5 USD\"`";
+    case FieldType::power:
+      return "power, `\"700 W\"`";
     case FieldType::format:
       return "number format, `\"fp8\"`";
     case FieldType::choice:

@@ -24,6 +24,7 @@ enum class FieldType {
   duration,
   rate,
   price,
+  power,
   format,
   choice,
   list

@@ -8,6 +8,7 @@
 #include "collectives/group_times.h"
 #include "core/data_type.h"
 #include "core/units.h"
+#include "hardware/power.h"
 #include "model/operators.h"
 #include "parallel/plan.h"
 #include "routing/router.h"
@@ -28,6 +29,8 @@ struct ExecutionSpec {
   std::int64_t largest_graph = 512;  ///< tokens of a rank in the largest captured graph
   bool graphs_hold_prefill = true;   ///< piecewise graphs: steps with prefill replay them as well
   Duration launch{};                 ///< host time to launch one kernel outside a graph
+  std::optional<PowerModel> power;   ///< empty: energy is not counted, clocks are locked
+  Clocks clocks = Clocks::locked;
 };
 
 }  // namespace moesim

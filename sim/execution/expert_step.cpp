@@ -103,7 +103,13 @@ ExpertStep::Mode ExpertStep::mode_of(MoeBackend asked, const KernelCost& kernels
     }
     return MoeCost::fused(kernels, shape);
   };
-  Mode mode{.backend = backend, .cost = cost(), .exchange = {}, .programs = {}, .gathers = {}, .payload = {}};
+  Mode mode{.backend = backend,
+            .cost = cost(),
+            .work = ExpertWork(shape),
+            .exchange = {},
+            .programs = {},
+            .gathers = {},
+            .payload = {}};
   if (!exchanged_) return mode;
   mode.payload = token_payload(model_, spec_, backend);
   mode.quantised_dispatch = mode.payload.dispatch < mode.payload.combine;
@@ -175,12 +181,19 @@ ExpertTimes ExpertStep::time(std::int32_t layer, std::uint64_t draw_name) {
       times.experts.count += static_cast<std::int64_t>(ranks);
     }
     Spread round;
+    ExpertLoad sum;  // of all ranks: the work is linear in it
     for (std::size_t r = 0; r < ranks; ++r) {
       const Duration own = mode_->cost(loads_by_rank_[r]);
       round.add(own);
       rank_times_[r] += own;
       rank_rows_[r] += loads_by_rank_[r].rows;
+      sum.tokens += loads_by_rank_[r].tokens;
+      sum.local_tokens += loads_by_rank_[r].local_tokens;
+      sum.rows += loads_by_rank_[r].rows;
+      sum.active += loads_by_rank_[r].active;
     }
+    times.work += mode_->work(sum);
+    if (mode_->exchange) times.work.link_bytes += sent_bytes(sources, sum);
     for (std::size_t e = 0; e < counts_.size(); ++e) total_counts_[e] += counts_[e];
     slowest += round.slowest;
     times.experts.sum += round.sum;
@@ -189,7 +202,18 @@ ExpertTimes ExpertStep::time(std::int32_t layer, std::uint64_t draw_name) {
     times.dispatch = std::max(times.dispatch, dispatch);
     times.combine = std::max(times.combine, combine);
   });
+  if (times.experts.count > 0) times.work *= 1 / static_cast<double>(times.experts.count);
   return times;
+}
+
+/// Bytes that a GPU of each rank of one set of experts sends in dispatch and combine, summed over the ranks: with
+/// routed kernels a copy of a token for every rank that holds an expert of it, else all tokens, as a ring sends them.
+double ExpertStep::sent_bytes(const Sources& sources, const ExpertLoad& sum) const {
+  const double copies = mode_->exchange->depends_on_routing()
+                            ? static_cast<double>(sum.local_tokens)
+                            : static_cast<double>(sources.total) * static_cast<double>(loads_->ranks());
+  const double elsewhere = 1 - 1 / static_cast<double>(group_.size());
+  return copies * elsewhere * static_cast<double>(mode_->payload.dispatch.value + mode_->payload.combine.value);
 }
 
 void ExpertStep::add_exchanges(const RoutedTraffic& moved, Duration& dispatch, Duration& combine) {

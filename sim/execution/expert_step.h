@@ -14,6 +14,7 @@
 #include "execution/operator_time.h"
 #include "execution/rank_batch.h"
 #include "hardware/kernel_cost.h"
+#include "hardware/kernel_work.h"
 #include "model/model_spec.h"
 #include "network/topology.h"
 #include "parallel/expert_load.h"
@@ -24,6 +25,7 @@ namespace moesim {
 struct ExpertTimes {
   Spread experts;              ///< over all expert ranks
   Duration dispatch, combine;  ///< zero without an exchange
+  KernelWork work;             ///< of the mean GPU; its link bytes are what it sends in both exchanges
 };
 
 /// Steps with a prompt and pure decode steps may use different kernels. Kernels with a limit of tokens a rank go in
@@ -67,6 +69,7 @@ class ExpertStep {
   struct Mode {
     MoeBackend backend = MoeBackend::none;
     MoeCost cost;
+    ExpertWork work;
     std::optional<MoeExchange> exchange;
     std::optional<ExchangePrograms> programs;  ///< on the flow network, where routing decides
     std::optional<GroupTimes> gathers;         ///< on the flow network, where it does not
@@ -89,6 +92,7 @@ class ExpertStep {
   void find_ratios(std::int32_t layer);
   RoutedTraffic traffic(const Sources& sources);
   void add_exchanges(const RoutedTraffic& moved, Duration& dispatch, Duration& combine);
+  double sent_bytes(const Sources& sources, const ExpertLoad& sum) const;
   /// Draws every round of every set of experts: `visit(group, sources)`.
   template <class Visit>
   void draw_rounds(std::int32_t layer, std::uint64_t draw_name, Visit&& visit);

@@ -1,5 +1,5 @@
 #pragma once
-// Sums of token-wise operators, remembered by token count.
+// Sums of token-wise operators, with their work, remembered by token count.
 
 #include <cstdint>
 #include <span>
@@ -7,28 +7,63 @@
 
 #include "core/units.h"
 #include "hardware/kernel_cost.h"
+#include "hardware/kernel_work.h"
 #include "model/operators.h"
 
 namespace moesim {
 
-/// One after the other on one GPU. Operators without rows or bytes take no time.
-Duration operators_time(const KernelCost& kernels, std::span<const Operator> operators);
+/// Kernels one after the other on one GPU: their time, the part of it that is inverse to the clock, what they do.
+struct OperatorCost {
+  Duration time, clocked;
+  KernelWork work;
 
-/// Time of something that depends on a token count only, computed on first use.
+  OperatorCost& operator+=(const OperatorCost& other);
+  OperatorCost& operator-=(const OperatorCost& other);
+};
+
+/// Costs of single kernels: the time of the kernel model beside the work of the same shape.
+class OperatorPricing {
+ public:
+  /// The reference stays valid while the object lives.
+  explicit OperatorPricing(const KernelCost& kernels) : kernels_(kernels), compute_share_(kernels.gpu()) {}
+
+  const KernelCost& kernels() const { return kernels_; }
+  const ComputeShare& compute_share() const { return compute_share_; }
+
+  OperatorCost kernel(Duration time, const KernelWork& work) const;
+  /// One after the other. Operators without rows or bytes take no time.
+  OperatorCost operators(std::span<const Operator> operators) const;
+
+ private:
+  const KernelCost& kernels_;
+  ComputeShare compute_share_;
+};
+
+/// Something that depends on a token count only, computed on first use. `Value` has a `time`, or is one.
+template <class Value>
 class TokenTable {
  public:
   template <class Compute>
-  Duration at(std::int64_t tokens, Compute&& compute) {
+  const Value& at(std::int64_t tokens, Compute&& compute) {
     const auto i = static_cast<std::size_t>(tokens);
-    if (i >= times_.size()) times_.resize(i + 1, kUnknown);
-    if (times_[i] == kUnknown) times_[i] = compute();
-    return times_[i];
+    if (i >= values_.size()) values_.resize(i + 1, unknown());
+    if (time_of(values_[i]) == kUnknown) values_[i] = compute();
+    return values_[i];
   }
 
  private:
   static constexpr Duration kUnknown = Duration::picoseconds(-1);
-  std::vector<Duration> times_;
+  static Duration& time_of(Duration& value) { return value; }
+  static Duration& time_of(OperatorCost& value) { return value.time; }
+  static Value unknown() {
+    Value value;
+    time_of(value) = kUnknown;
+    return value;
+  }
+  std::vector<Value> values_;
 };
+using TimeTable = TokenTable<Duration>;
+using CostTable = TokenTable<OperatorCost>;
 
 /// Slowest and mean of several ranks.
 struct Spread {

@@ -13,6 +13,7 @@
 #include "execution/expert_step.h"
 #include "execution/mixer_cost.h"
 #include "execution/operator_time.h"
+#include "execution/step_energy.h"
 #include "execution/step_links.h"
 #include "parallel/graph_sizes.h"
 
@@ -40,9 +41,10 @@ std::vector<GpuGroup> stage_pairs(std::int32_t ranks) {
   return pairs;
 }
 
-Task compute_task(TimePart part, Duration duration, std::uint8_t after) {
+Task compute_task(TimePart part, const OperatorCost& cost, std::uint8_t after) {
   Task task;
-  task.duration = duration;
+  task.duration = cost.time;
+  task.clocked = cost.clocked;
   task.part = part;
   task.stream = kComputeStream;
   task.after[0] = after;
@@ -53,11 +55,23 @@ Task network_task(TaskTraffic traffic, Duration duration, std::uint8_t after) {
   const TimePart part = traffic == TaskTraffic::dispatch  ? TimePart::dispatch
                         : traffic == TaskTraffic::combine ? TimePart::combine
                                                           : TimePart::tensor_parallel;
-  Task task = compute_task(part, duration, after);
+  Task task = compute_task(part, {duration, {}, {}}, after);
   task.traffic = traffic;
   task.resource = Resource::network;
   task.stream = kNetworkStream;
   return task;
+}
+
+/// What one of `ranks` GPUs sends in an all-gather of `bytes` as a ring does it; an all-reduce is two of them.
+KernelWork gather_work(Bytes bytes, std::uint32_t ranks) {
+  KernelWork work;
+  work.link_bytes = static_cast<double>(bytes.value) * (1 - 1.0 / ranks);
+  return work;
+}
+KernelWork reduce_work(Bytes bytes, std::uint32_t ranks) {
+  KernelWork work = gather_work(bytes, ranks);
+  work *= 2;
+  return work;
 }
 
 /// Tokens of a step as every rank runs them.
@@ -83,7 +97,7 @@ StepTokens step_tokens(const ExecutionSpec& spec, std::span<const RankBatch> ran
 /// Layers that cost the same apart from what their gates draw.
 struct LayerClass {
   LayerSpec layer;
-  TokenTable dense_ffn;
+  CostTable dense_ffn;
 };
 
 }  // namespace
@@ -91,6 +105,7 @@ struct LayerClass {
 struct StepCost::State {
   const ModelSpec& model;
   const KernelCost& kernels;
+  const OperatorPricing pricing;
   const Topology& topology;
   const CollectiveProfile& profile;
   const ExecutionSpec spec;
@@ -104,15 +119,17 @@ struct StepCost::State {
   std::optional<ExpertStep> experts;
   GroupTimes tp_group;
   std::optional<GroupTimes> expert_group, stage_pair;
-  TokenTable dispatch_quantise, embedding, head, router, shared, graph_all_reduce, all_reduce, expert_all_reduce,
-      all_gather, logits;
+  CostTable dispatch_quantise, embedding, head, router, shared;
+  TimeTable graph_all_reduce, all_reduce, expert_all_reduce, all_gather, logits;
   std::int64_t kernels_per_layer = 0;
   bool sequence_parallel = false;
 
   // One step
   std::vector<std::vector<Duration>> mixer_time;  ///< mixer -> rank
   std::vector<Spread> mixer_spread;
-  std::vector<StepProgram> programs;  ///< by stage
+  std::vector<OperatorCost> mixer_cost;  ///< by mixer: of the slowest rank, with the mean work
+  KernelWork stage_work;                 ///< of the mean GPU in the stage that is laid out
+  std::vector<StepProgram> programs;     ///< by stage
   StepTiming timing;
   StepTokens tokens_of_step;
   std::uint32_t filling = 0;
@@ -124,6 +141,7 @@ struct StepCost::State {
         const ExecutionSpec& s, const Router* gates)
       : model(m),
         kernels(k),
+        pricing(k),
         topology(t),
         profile(collectives),
         spec(s),
@@ -134,10 +152,11 @@ struct StepCost::State {
     sequence_parallel = sequence_parallel_experts(spec.plan);
     find_classes();
     for (std::size_t i = 0; i < model.mixers.size(); ++i) {
-      mixers.emplace_back(context, kernels, static_cast<std::int32_t>(i));
+      mixers.emplace_back(context, pricing, static_cast<std::int32_t>(i));
     }
     mixer_time.assign(mixers.size(), std::vector<Duration>(static_cast<std::size_t>(spec.plan.dp)));
     mixer_spread.resize(mixers.size());
+    mixer_cost.resize(mixers.size());
     if (model.is_moe()) {
       MOESIM_CHECK(gates != nullptr, "a MoE model of {} layers without gates", moe_layers.size());
       experts.emplace(model, kernels, topology, collectives, spec, *gates,
@@ -182,6 +201,7 @@ struct StepCost::State {
   void lay_out_programs() {
     programs.resize(static_cast<std::size_t>(spec.plan.pp));
     timing.stages.resize(programs.size());
+    if (spec.power) timing.energy.resize(programs.size());
     for (std::int32_t s = 0; s < spec.plan.pp; ++s) {
       StepProgram& program = programs[static_cast<std::size_t>(s)];
       const LayerRange range = layers_of_stage(model, spec.plan.pp, s);
@@ -206,10 +226,19 @@ struct StepCost::State {
     program.tasks.push_back(task);
     return static_cast<std::uint8_t>(program.blocks[filling].count++);
   }
+  std::uint8_t push(StepProgram& program, const Task& task, KernelWork work) {
+    work *= program.blocks[filling].uses;
+    stage_work += work;
+    return push(program, task);
+  }
+  std::uint8_t push(StepProgram& program, TimePart part, const OperatorCost& cost, std::uint8_t after) {
+    return push(program, compute_task(part, cost, after), cost.work);
+  }
 
   void fill_program(std::int32_t stage, const StepTokens& tokens, std::uint64_t draw) {
     StepProgram& program = programs[static_cast<std::size_t>(stage)];
     program.tasks.clear();
+    stage_work = {};
     std::uint32_t unfilled = 0;  // blocks are numbered in the order in which segments first refer to them
     for (const Segment& segment : program.segments) {
       if (segment.block < unfilled) continue;
@@ -230,21 +259,21 @@ struct StepCost::State {
   }
 
   void fill_embedding(StepProgram& program, const StepTokens& tokens) {
-    const Duration time = embedding.at(
-        tokens.widest, [&] { return operators_time(kernels, embedding_operators(context, tokens.widest)); });
-    const std::uint8_t looked_up = push(program, compute_task(TimePart::head, time, kNoTask));
-    if (spec.plan.tp > 1) push(program, network_task(TaskTraffic::tensor_reduce, all_reduce_time(tokens), looked_up));
+    const OperatorCost& cost =
+        embedding.at(tokens.widest, [&] { return pricing.operators(embedding_operators(context, tokens.widest)); });
+    const std::uint8_t looked_up = push(program, TimePart::head, cost, kNoTask);
+    if (spec.plan.tp > 1) push_all_reduce(program, tokens, looked_up);
   }
 
   void fill_head(StepProgram& program, const StepTokens& tokens) {
     if (tokens.rows == 0) return;
-    const Duration time =
-        head.at(tokens.rows, [&] { return operators_time(kernels, head_operators(context, tokens.rows)); });
-    const std::uint8_t sampled = push(program, compute_task(TimePart::head, time, kNoTask));
+    const OperatorCost& cost =
+        head.at(tokens.rows, [&] { return pricing.operators(head_operators(context, tokens.rows)); });
+    const std::uint8_t sampled = push(program, TimePart::head, cost, kNoTask);
     if (spec.plan.tp == 1) return;
-    const Duration gather = logits.at(
-        tokens.rows, [&] { return tp_group.time(Collective::all_gather, Bytes{tokens.rows * model.vocabulary * 2}); });
-    push(program, network_task(TaskTraffic::logits_gather, gather, sampled));
+    const Bytes bytes{tokens.rows * model.vocabulary * 2};
+    const Duration gather = logits.at(tokens.rows, [&] { return tp_group.time(Collective::all_gather, bytes); });
+    push(program, network_task(TaskTraffic::logits_gather, gather, sampled), gather_work(bytes, tp_group.ranks()));
   }
 
   /// Kernels outside a graph are launched one by one; where that takes longer than the kernels, the device waits.
@@ -258,7 +287,7 @@ struct StepCost::State {
       }
     }
     if (launches <= device) return;
-    Task task = compute_task(TimePart::host, launches - device, kNoTask);
+    Task task = compute_task(TimePart::host, {launches - device, {}, {}}, kNoTask);
     task.resource = Resource::host;
     push(program, task);
   }
@@ -266,20 +295,18 @@ struct StepCost::State {
   void fill_layer(StepProgram& program, std::size_t l, const StepTokens& tokens, std::uint64_t draw) {
     LayerClass& layer_class = classes[class_of_layer[l]];
     const LayerSpec& layer = layer_class.layer;
-    const Spread& mixer = mixer_spread[static_cast<std::size_t>(layer.mixer)];
-    Task attention = compute_task(TimePart::attention, mixer.slowest, kNoTask);
-    attention.waiting = mixer.waiting();
-    std::uint8_t last = push(program, attention);
+    const OperatorCost& mixer = mixer_cost[static_cast<std::size_t>(layer.mixer)];
+    Task attention = compute_task(TimePart::attention, mixer, kNoTask);
+    attention.waiting = mixer_spread[static_cast<std::size_t>(layer.mixer)].waiting();
+    std::uint8_t last = push(program, attention, mixer.work);
     const auto reduce = [&] {
-      if (spec.plan.tp > 1) {
-        last = push(program, network_task(TaskTraffic::tensor_reduce, all_reduce_time(tokens), last));
-      }
+      if (spec.plan.tp > 1) last = push_all_reduce(program, tokens, last);
     };
     reduce();
     if (layer.dense_width > 0) {
-      const Duration time = layer_class.dense_ffn.at(
-          tokens.widest, [&] { return operators_time(kernels, dense_ffn_operators(context, layer, tokens.widest)); });
-      last = push(program, compute_task(TimePart::dense_ffn, time, last));
+      const OperatorCost& cost = layer_class.dense_ffn.at(
+          tokens.widest, [&] { return pricing.operators(dense_ffn_operators(context, layer, tokens.widest)); });
+      last = push(program, TimePart::dense_ffn, cost, last);
       // Beside experts of the same ranks its partial sums join theirs in one all-reduce.
       if (!layer.moe || experts->exchanges()) reduce();
     }
@@ -293,44 +320,51 @@ struct StepCost::State {
 
   void fill_moe(StepProgram& program, std::int32_t moe_layer, std::uint8_t last, const StepInput& in) {
     const std::int64_t tokens = in.tokens.widest;
-    const Duration gate_time =
-        router.at(tokens, [&] { return operators_time(kernels, router_operators(context, tokens)); });
-    const Duration quantise_time =
-        experts->quantised_dispatch()
-            ? dispatch_quantise.at(tokens, [&] { return kernels.quantize(tokens, model.hidden, spec.activation); })
-            : Duration();
-    const std::uint8_t gate = push(program, compute_task(TimePart::router, gate_time + quantise_time, last));
+    OperatorCost gates = router.at(tokens, [&] { return pricing.operators(router_operators(context, tokens)); });
+    if (experts->quantised_dispatch()) {
+      gates += dispatch_quantise.at(tokens, [&] {
+        return pricing.kernel(kernels.quantize(tokens, model.hidden, spec.activation),
+                              work_of_quantize(tokens, model.hidden, spec.activation));
+      });
+    }
+    const std::uint8_t gate = push(program, TimePart::router, gates, last);
     const ExpertTimes times = experts->time(moe_layer, in.draw);
 
     std::uint8_t ready = gate;
     if (experts->exchanges()) ready = push(program, network_task(TaskTraffic::dispatch, times.dispatch, gate));
     if (model.moe.shared_width > 0) {  // beside the dispatch where there is one
-      const Duration shared_time = shared.at(tokens, [&] { return shared_expert_time(tokens); });
-      push(program, compute_task(TimePart::experts, shared_time, gate));
+      push(program, TimePart::experts, shared.at(tokens, [&] { return shared_expert_cost(tokens); }), gate);
     }
-    Task routed = compute_task(TimePart::experts, times.experts.slowest, ready);
+    const OperatorCost cost = pricing.kernel(times.experts.slowest, times.work);
+    Task routed = compute_task(TimePart::experts, cost, ready);
     routed.waiting = times.experts.waiting();
-    const std::uint8_t done = push(program, routed);
+    const std::uint8_t done = push(program, routed, cost.work);
     if (experts->exchanges()) {
       const std::uint8_t combined = push(program, network_task(TaskTraffic::combine, times.combine, done));
       if (sequence_parallel) {  // each TP rank had sent its slice of the tokens
-        const Duration gather = all_gather.at(
-            tokens, [&] { return tp_group.time(Collective::all_gather, Bytes{tokens * model.hidden * 2}); });
-        push(program, network_task(TaskTraffic::tensor_gather, gather, combined));
+        const Bytes bytes{tokens * model.hidden * 2};
+        const Duration gather = all_gather.at(tokens, [&] { return tp_group.time(Collective::all_gather, bytes); });
+        push(program, network_task(TaskTraffic::tensor_gather, gather, combined), gather_work(bytes, tp_group.ranks()));
       } else if (spec.plan.tp > 1) {  // each TP rank holds partial sums
-        push(program, network_task(TaskTraffic::tensor_reduce, all_reduce_time(in.tokens), combined));
+        push_all_reduce(program, in.tokens, combined);
       }
     } else if (expert_group->ranks() > 1) {
-      push(program, network_task(TaskTraffic::expert_reduce, expert_all_reduce_time(in.tokens), done));
+      push(program, network_task(TaskTraffic::expert_reduce, expert_all_reduce_time(in.tokens), done),
+           reduce_work(activations(), expert_group->ranks()));
     }
   }
 
   /// Where TP ranks hold slices of the tokens, each runs the whole shared experts on its slice.
-  Duration shared_expert_time(std::int64_t tokens) const {
-    if (!sequence_parallel) return operators_time(kernels, shared_expert_operators(context, tokens));
+  OperatorCost shared_expert_cost(std::int64_t tokens) const {
+    if (!sequence_parallel) return pricing.operators(shared_expert_operators(context, tokens));
     OperatorContext whole = context;
     whole.sharding.tp = 1;
-    return operators_time(kernels, shared_expert_operators(whole, (tokens + spec.plan.tp - 1) / spec.plan.tp));
+    return pricing.operators(shared_expert_operators(whole, (tokens + spec.plan.tp - 1) / spec.plan.tp));
+  }
+
+  std::uint8_t push_all_reduce(StepProgram& program, const StepTokens& tokens, std::uint8_t after) {
+    return push(program, network_task(TaskTraffic::tensor_reduce, all_reduce_time(tokens), after),
+                reduce_work(activations(), tp_group.ranks()));
   }
 
   Duration all_reduce_time(const StepTokens& tokens) {
@@ -350,12 +384,20 @@ struct StepCost::State {
   void time_mixers(std::span<const RankBatch> ranks, const StepTokens& tokens) {
     for (std::size_t m = 0; m < mixers.size(); ++m) {
       mixer_spread[m] = {};
+      mixer_cost[m] = {};
       for (std::size_t r = 0; r < ranks.size(); ++r) {
         // A captured graph runs every rank at the widest size; without one a rank runs its own tokens, an idle one one.
         const std::int64_t own = tokens.graph ? tokens.widest : std::max<std::int64_t>(1, ranks[r].tokens);
-        mixer_time[m][r] = mixers[m].time(ranks[r], own);
-        mixer_spread[m].add(mixer_time[m][r]);
+        const OperatorCost cost = mixers[m].cost(ranks[r], own);
+        mixer_time[m][r] = cost.time;
+        mixer_spread[m].add(cost.time);
+        mixer_cost[m].work += cost.work;
+        if (cost.time >= mixer_cost[m].time) {
+          mixer_cost[m].time = cost.time;
+          mixer_cost[m].clocked = cost.clocked;
+        }
       }
+      mixer_cost[m].work *= 1 / static_cast<double>(ranks.size());
     }
   }
 
@@ -398,7 +440,10 @@ struct StepCost::State {
     if (experts) experts->start(ranks);
     for (std::int32_t s = 0; s < spec.plan.pp; ++s) {
       fill_program(s, tokens, draw);
-      timing.stages[static_cast<std::size_t>(s)] = evaluate(programs[static_cast<std::size_t>(s)]);
+      const auto i = static_cast<std::size_t>(s);
+      timing.stages[i] = evaluate(programs[i]);
+      if (s + 1 < spec.plan.pp) stage_work.link_bytes += static_cast<double>(activations().value);
+      if (spec.power) timing.energy[i] = apply_power(programs[i], timing.stages[i], stage_work, spec);
     }
     timing.stage_transfer = stage_pair ? stage_pair->time(Collective::send_recv, activations()) : Duration();
     return timing;
@@ -534,6 +579,9 @@ std::vector<RankTask> StepCost::rank_tasks(std::span<const RankBatch> ranks, std
         bar.bytes.value =
             layer == s.layer_count() ? step.rows * s.model.vocabulary * 2 : step.widest * s.model.hidden * 2;
       }
+      // Ranks' own times are at the tables' clock, the task's at that of the step.
+      const Duration slowing = s.spec.power ? slowed_by(task, s.timing.energy[stage].clock) : Duration();
+      const double slower = slowing == Duration() ? 1 : task.duration / (task.duration - slowing);
       const bool mixer = task.part == TimePart::attention;
       const bool routed = task.part == TimePart::experts && task.waiting > Duration();
       if (routed && drawn != layer) {
@@ -548,6 +596,7 @@ std::vector<RankTask> StepCost::rank_tasks(std::span<const RankBatch> ranks, std
           own = s.experts->rank_time(r / static_cast<std::size_t>(s.spec.plan.etp) % s.experts->rank_rows().size());
         }
         if (own == Duration()) continue;
+        if (slower != 1 && (mixer || routed)) own = Duration::from_seconds(own.seconds() * slower);
         bar.rank = static_cast<std::uint32_t>(stage * stage_ranks + r);
         bar.start = stage_start + start;
         bar.duration = own;

@@ -13,6 +13,7 @@
 #include "core/units.h"
 #include "execution/execution_spec.h"
 #include "execution/rank_batch.h"
+#include "execution/step_energy.h"
 #include "execution/step_program.h"
 #include "hardware/kernel_cost.h"
 #include "model/model_spec.h"
@@ -25,6 +26,7 @@ namespace moesim {
 struct StepTiming {
   std::vector<Timing> stages;
   Duration stage_transfer;
+  std::vector<StageEnergy> energy;  ///< by stage; empty without a model of power
 };
 
 /// Loads of one MoE layer in one step, for the `experts` figures of a result.

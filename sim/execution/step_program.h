@@ -35,6 +35,7 @@ inline constexpr std::size_t kTaskTraffic = static_cast<std::size_t>(TaskTraffic
 struct Task {
   Duration duration{};
   Duration waiting{};  ///< the part of `duration` in which the mean rank has finished and waits for the slowest
+  Duration clocked{};  ///< the part of `duration` that is inverse to the clock
   TimePart part = TimePart::attention;
   Resource resource = Resource::compute;
   TaskTraffic traffic = TaskTraffic::none;

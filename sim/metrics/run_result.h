@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/units.h"
+#include "hardware/power.h"
 #include "metrics/breakdown.h"
 #include "metrics/uncertainty.h"
 
@@ -100,6 +101,16 @@ struct StepSample {
   std::int32_t tokens = 0;
 };
 
+/// Energy of all GPUs over the duration of a run, by what draws it, with the power it was computed from.
+struct EnergyUse {
+  Energy joules;
+  double joules_per_output_token = 0;
+  double mean_watts_per_gpu = 0;
+  PowerModel power;
+  Clocks clocks = Clocks::locked;
+  double mean_clock = 1;  ///< share of the kernel tables' clock while GPUs compute
+};
+
 struct RunResult {
   std::string scenario_name, model_name, gpu_name;
   std::int32_t gpus = 0;
@@ -128,6 +139,7 @@ struct RunResult {
   std::int64_t links_left_out = 0;  ///< that carried less than those
   std::vector<PoolMemory> memory;
   std::int64_t preemptions = 0;
+  std::optional<EnergyUse> energy;
   std::optional<double> cost_usd_per_million_output_tokens, gpu_hour_usd;
 
   std::optional<Uncertainty> uncertainty;  ///< with replications

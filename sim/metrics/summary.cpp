@@ -136,6 +136,17 @@ std::optional<ThroughputWindow> steady_state(std::span<const RequestRecord> requ
   return window;
 }
 
+EnergyUse energy_use(const RunResult& result, const Energy& active, const PowerModel& power) {
+  EnergyUse use;
+  use.power = power;
+  use.joules = active;
+  const double gpu_seconds = result.duration_s * result.gpus;
+  use.joules.idle = power.idle * gpu_seconds;
+  use.joules_per_output_token = use.joules.total() / static_cast<double>(result.total_output_tokens);
+  use.mean_watts_per_gpu = use.joules.total() / gpu_seconds;
+  return use;
+}
+
 void summarize(RunResult& result, Distribution<std::int64_t> token_gaps, const Slo& slo) {
   Distribution<std::int64_t> ttft, latency;
   Distribution<double> tpot;

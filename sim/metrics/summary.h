@@ -36,6 +36,10 @@ std::int64_t output_tokens_between(const RequestRecord& request, Instant from, I
 /// rises or falls is no steady one. The half-width is the 90 % interval of batch means over 20 batches.
 std::optional<ThroughputWindow> steady_state(std::span<const RequestRecord> requests);
 
+/// Energy over the duration of a run in which all GPUs draw idle power, and `active` what they draw beyond it while
+/// they compute. `result` is summarised, with at least one finished request.
+EnergyUse energy_use(const RunResult& result, const Energy& active, const PowerModel& power);
+
 /// Fills counts, throughputs, latencies, goodput, steady state, per-GPU figures and cost of `result` from its
 /// `requests`, `gpus` and `gpu_hour_usd` and from the pooled inter-token latencies (picoseconds):
 ///  - duration: first arrival to last token; throughputs over it, of finished requests only;

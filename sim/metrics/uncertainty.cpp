@@ -60,6 +60,7 @@ std::vector<std::pair<std::string, double>> headline_figures(const RunResult& re
              {"total_token_throughput", result.total_token_throughput},
              {"output_tokens_per_s_per_gpu", result.output_tokens_per_s_per_gpu}};
   if (result.request_goodput) figures.emplace_back("request_goodput", *result.request_goodput);
+  if (result.energy) figures.emplace_back("energy_joules_per_token", result.energy->joules_per_output_token);
   if (result.interactivity_tokens_per_s_per_user > 0) {
     figures.emplace_back("interactivity_tokens_per_s_per_user", result.interactivity_tokens_per_s_per_user);
   }

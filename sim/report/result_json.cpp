@@ -83,6 +83,28 @@ double tpot_ms(const RequestRecord& request) {
   return static_cast<double>((request.last_token - request.first_token).ps()) / gaps / 1e9;
 }
 
+ordered_json energy_json(const EnergyUse& use) {
+  const PowerModel& power = use.power;
+  return {
+      {"mean_power_watts_per_gpu", use.mean_watts_per_gpu},
+      {"joules",
+       {{"idle", use.joules.idle},
+        {"awake", use.joules.awake},
+        {"compute", use.joules.compute},
+        {"memory", use.joules.memory},
+        {"network", use.joules.network}}},
+      {"clocks", name(use.clocks)},
+      {"mean_clock", use.mean_clock},
+      {"limit_watts", power.limit},
+      {"idle_watts", power.idle},
+      {"awake_watts", power.awake},
+      {"joules_per_flop", {{"16_bit", power.per_flop[0]}, {"8_bit", power.per_flop[1]}, {"4_bit", power.per_flop[2]}}},
+      {"joules_per_memory_byte", power.per_memory_byte},
+      {"joules_per_link_byte", power.per_link_byte},
+      {"extrapolated", power.extrapolated},
+      {"source", power.source}};
+}
+
 ordered_json uncertainty_json(const Uncertainty& uncertainty) {
   ordered_json json{{"replications", uncertainty.replications},
                     {"level", 0.9},
@@ -187,6 +209,10 @@ std::string result_json(const RunResult& result) {
     json["network_links"] = {{"links", links_json(result.links)}, {"left_out", result.links_left_out}};
   }
   if (!result.memory.empty()) json["memory"] = memory_json(result);
+  if (result.energy) {
+    json["energy_joules_per_token"] = result.energy->joules_per_output_token;
+    json["energy"] = energy_json(*result.energy);
+  }
   if (result.gpu_hour_usd) json["gpu_hour_usd"] = *result.gpu_hour_usd;
   if (result.cost_usd_per_million_output_tokens) {
     json["cost_usd_per_million_output_tokens"] = *result.cost_usd_per_million_output_tokens;

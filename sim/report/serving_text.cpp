@@ -100,6 +100,25 @@ std::string busiest_links_text(const std::vector<LinkUse>& links) {
   return text(links.front()) + (other == links.end() ? "" : ", " + text(*other));
 }
 
+/// Parts of at least 0.5 %, in the order of the model.
+std::string energy_text(const EnergyUse& use) {
+  const std::pair<std::string_view, double> parts[] = {{"idle", use.joules.idle},
+                                                       {"awake", use.joules.awake},
+                                                       {"compute", use.joules.compute},
+                                                       {"memory", use.joules.memory},
+                                                       {"network", use.joules.network}};
+  std::vector<std::string> pieces;
+  for (const auto& [part, joules] : parts) {
+    const double share = joules / use.joules.total();
+    if (share >= 0.005) pieces.push_back(fmt::format("{} {}", part, percent(share)));
+  }
+  std::string text =
+      fmt::format("{} J per output token, {:.0f} W of {:.0f} W per GPU ({})", short_number(use.joules_per_output_token),
+                  use.mean_watts_per_gpu, use.power.limit, joined(pieces));
+  if (use.mean_clock < 0.9995) text += fmt::format(", clock {} of the tables'", percent(use.mean_clock));
+  return text;
+}
+
 /// The figures that people compare, a line each.
 std::string uncertainty_rows(const Uncertainty& uncertainty) {
   struct Shown {
@@ -197,6 +216,7 @@ std::string own_lines(const RunResult& result) {
     lines += own_row("network", joined(links));
   }
   if (!result.links.empty()) lines += own_row("busiest link", busiest_links_text(result.links));
+  if (result.energy) lines += own_row("energy", energy_text(*result.energy));
   if (result.cost_usd_per_million_output_tokens && result.gpu_hour_usd) {
     lines += own_row("cost", fmt::format("{:.3f} USD per million output tokens at {} USD per GPU and hour",
                                          *result.cost_usd_per_million_output_tokens, *result.gpu_hour_usd));

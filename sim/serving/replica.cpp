@@ -167,6 +167,13 @@ void Replica::account(Instant decision, const StepTimes& times) {
     for (std::size_t i = 0; i < kResources; ++i) totals_.busy[i] += timing_->stages[s].busy[i];
   }
   totals_.busy[static_cast<std::size_t>(Resource::host)] += times.host;
+  for (std::size_t s = 0; s < timing_->energy.size(); ++s) {
+    const StageEnergy& stage = timing_->energy[s];
+    const double seconds = timing_->stages[s].total.seconds();
+    totals_.energy += stage.joules * static_cast<double>(engine_.plan.stage_ranks());
+    totals_.clock_seconds += stage.clock * seconds;
+    totals_.stage_seconds += seconds;
+  }
   const Timing& stage = timing_->stages[slowest];
   const Duration passed = times.end - from;
   if (stage.total <= passed) {

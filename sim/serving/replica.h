@@ -27,6 +27,9 @@ struct ReplicaTotals {
   std::int64_t steps = 0, step_sequences = 0, step_tokens = 0;
   Breakdown breakdown;
   std::array<Duration, kResources> busy{};
+  Energy energy;             ///< of all its GPUs while they compute, idle power included
+  double clock_seconds = 0;  ///< clock of every stage x its time, summed
+  double stage_seconds = 0;
   std::int64_t preemptions = 0;
   std::int64_t blocks_peak = 0;  ///< of the fullest rank
   Instant last_end;

@@ -42,7 +42,7 @@ Units independent_units(const ModelSpec& model, const EngineSpec& engine) {
   return units;
 }
 
-ExecutionSpec execution_spec(const EngineSpec& engine, const RoutingSpec& routing, const KernelProfile& kernels) {
+ExecutionSpec execution_spec(const EngineSpec& engine, const ServingInputs& inputs) {
   ExecutionSpec spec;
   spec.plan = engine.plan;
   spec.network = engine.network;
@@ -50,7 +50,7 @@ ExecutionSpec execution_spec(const EngineSpec& engine, const RoutingSpec& routin
   spec.decode_backend = engine.decode_backend;
   spec.max_dispatch_tokens = engine.max_dispatch_tokens_per_rank;
   spec.redundant_experts = engine.num_redundant_experts;
-  spec.resolution = routing.resolution;
+  spec.resolution = inputs.routing.resolution;
   spec.fusion = engine.fusion;
   spec.activation = engine.activation;
   spec.kv_cache = engine.kv_cache;
@@ -59,7 +59,9 @@ ExecutionSpec execution_spec(const EngineSpec& engine, const RoutingSpec& routin
   // replay graphs for pure decode steps.
   spec.largest_graph = largest_graph(engine.max_num_seqs);
   spec.graphs_hold_prefill = engine.preset == EnginePreset::vllm;
-  spec.launch = kernels.launch.eager;
+  spec.launch = inputs.kernels.launch.eager;
+  if (inputs.power != nullptr) spec.power = *inputs.power;
+  spec.clocks = inputs.clocks;
   return spec;
 }
 
@@ -80,7 +82,7 @@ class ServingRun {
                                          inputs.seed);
     }
     cost_ = std::make_unique<StepCost>(inputs.model, kernels_, topology_, inputs.collectives,
-                                       execution_spec(units_.engine, inputs.routing, inputs.kernels), router_.get());
+                                       execution_spec(units_.engine, inputs), router_.get());
     memory_ = pool_memory(inputs.model, inputs.gpu, inputs.cluster, inputs.engine);
     limits_ = {.max_sequences = units_.engine.max_num_seqs,
                .max_batched_tokens = units_.engine.max_num_batched_tokens,
@@ -309,7 +311,7 @@ ServingOutcome ServingRun::outcome() {
   out.fingerprint = ledger_.fingerprint();
   Instant end;
   for (const auto& replica : replicas_) end = std::max(end, replica->totals().last_end);
-  double blocks = 0;
+  double blocks = 0, clock_seconds = 0, stage_seconds = 0;
   for (const auto& replica : replicas_) {
     const ReplicaTotals& totals = replica->totals();
     out.steps += totals.steps;
@@ -320,10 +322,15 @@ ServingOutcome ServingRun::outcome() {
       out.busy_seconds[i] += totals.busy[i].seconds() /
                              static_cast<double>(replicas_.size() * static_cast<std::size_t>(units_.engine.plan.pp));
     }
+    out.energy += totals.energy;
+    clock_seconds += totals.clock_seconds;
+    stage_seconds += totals.stage_seconds;
     out.preemptions += totals.preemptions;
     memory_.kv_blocks_peak = std::max(memory_.kv_blocks_peak, totals.blocks_peak);
     blocks += replica->mean_blocks(end);
   }
+  out.energy.idle = 0;  // drawn all the time, not only while they compute
+  if (stage_seconds > 0) out.mean_clock = clock_seconds / stage_seconds;
   memory_.kv_blocks_mean = blocks / static_cast<double>(replicas_.size());
   out.memory.push_back(memory_);
   describe_experts(out);

@@ -9,6 +9,7 @@
 #include "core/statistics.h"
 #include "hardware/gpu_spec.h"
 #include "hardware/kernel_profile.h"
+#include "hardware/power.h"
 #include "metrics/run_result.h"
 #include "metrics/trace_event.h"
 #include "network/cluster_spec.h"
@@ -32,6 +33,8 @@ struct ServingInputs {
   const std::vector<Request>& requests;
   std::uint64_t seed = 1;
   bool strides = true;
+  const PowerModel* power = nullptr;  ///< null: energy is not counted
+  Clocks clocks = Clocks::locked;
 };
 
 struct ServingObserver {
@@ -49,6 +52,8 @@ struct ServingOutcome {
   std::int64_t step_sequences = 0;                ///< summed over steps: decode sequences and prefill chunks
   Breakdown breakdown;                            ///< summed over engines, idle included
   std::array<double, kResources> busy_seconds{};  ///< mean over engines
+  Energy energy;                                  ///< of all GPUs while they compute, without what they draw idle
+  double mean_clock = 1;  ///< share of the kernel tables' clock, mean over the time in which GPUs compute
   std::vector<ExpertLayerSummary> experts;
   std::vector<LinkClassUse> network;
   std::vector<LinkUse> links;  ///< as in RunResult

@@ -138,7 +138,7 @@ TEST_F(ScenarioFile, HashesEveryInput) {
   EXPECT_EQ(names,
             (std::vector<std::string>{"s.json", "models/Mixtral-8x7B-v0.1.json", "topologies/cluster/dgx-h100.json",
                                       "topologies/gpu/h100_sxm.json", "calibrate/profiles/h100_sxm-vllm.json",
-                                      "calibrate/profiles/collectives-h100.json"}));
+                                      "calibrate/profiles/collectives-h100.json", "topologies/power.json"}));
   // Published vectors of FNV-1a, 64 bits.
   EXPECT_EQ(hash_of(""), "cbf29ce484222325");
   EXPECT_EQ(hash_of("foobar"), "85944171f73967e8");
@@ -280,6 +280,26 @@ TEST_F(ScenarioFile, RefusesAnEmptyTrace) {
   const Refusal refused = refusal({{"/workload/trace", "t.csv"}, {"/workload/format", "csv"}});
   EXPECT_EQ(refused.exit_code, 4);
   EXPECT_TRUE(refused.line.starts_with("DIR/t.csv")) << refused.line;
+}
+
+// --- power ---------------------------------------------------------------------------------------------------------
+
+TEST_F(ScenarioFile, TakesClocksAndALimitOfPower) {
+  const Scenario usual = read();
+  ASSERT_TRUE(usual.power);
+  EXPECT_EQ(usual.power->limit, 700);
+  EXPECT_EQ(usual.clocks, Clocks::locked);
+  const Scenario capped = read({{"/power/clocks", "sustained"}, {"/power/limit", "450 W"}});
+  EXPECT_EQ(capped.power->limit, 450);
+  EXPECT_EQ(capped.clocks, Clocks::sustained);
+}
+
+TEST_F(ScenarioFile, RefusesALimitThatNoBoardKeeps) {
+  for (const char* limit : {"60 W", "900 W"}) {
+    const Refusal refused = refusal({{"/power/limit", limit}});
+    EXPECT_EQ(refused.exit_code, 4);
+    EXPECT_NE(refused.line.find("/power/limit: expected above"), std::string::npos) << refused.line;
+  }
 }
 
 // --- what is made from the table ----------------------------------------------------------------------------------

@@ -52,6 +52,23 @@ TEST(ResultJson, HasTheKeysOfVllmAndOurs) {
   EXPECT_EQ(json["provenance"]["input_hashes"]["s.json"], "cbf29ce484222325");
 }
 
+TEST(ResultJson, GivesEnergyWithThePowerItWasComputedFrom) {
+  RunResult result = sample_result();
+  EXPECT_FALSE(ordered_json::parse(result_json(result)).contains("energy_joules_per_token"));
+  result.energy.emplace();
+  result.energy->joules = {10, 20, 30, 40, 50};
+  result.energy->joules_per_output_token = 1.5;
+  result.energy->mean_watts_per_gpu = 400;
+  result.energy->power.limit = 700;
+  result.energy->power.idle = 75;
+  const ordered_json json = ordered_json::parse(result_json(result));
+  EXPECT_EQ(json["energy_joules_per_token"], 1.5);
+  EXPECT_EQ(json["energy"]["mean_power_watts_per_gpu"], 400.0);
+  EXPECT_EQ(json["energy"]["joules"]["memory"], 40.0);
+  EXPECT_EQ(json["energy"]["limit_watts"], 700.0);
+  EXPECT_EQ(json["energy"]["clocks"], "locked");
+}
+
 TEST(ResultJson, HasABreakdownThatSumsToOne) {
   const ordered_json json = ordered_json::parse(result_json(sample_result()));
   double sum = 0;

@@ -76,6 +76,20 @@ TEST(OwnLines, SayWhereTheTimeGoesLargestFirst) {
             "note            uses the first 8 of 16 GPUs\n");
 }
 
+TEST(OwnLines, SayWhatDrawsThePower) {
+  RunResult result = sample_result();
+  result.energy.emplace();
+  result.energy->joules = {10, 20, 30, 40, 0};
+  result.energy->joules_per_output_token = 1.5;
+  result.energy->mean_watts_per_gpu = 400;
+  result.energy->power.limit = 700;
+  EXPECT_NE(
+      own_lines(result).find("energy          1.50 J per output token, 400 W of 700 W per GPU (idle 10.0 %, awake "
+                             "20.0 %, compute 30.0 %, memory 40.0 %)\n"),
+      std::string::npos)
+      << own_lines(result);
+}
+
 TEST(OwnLines, NameTheBusiestLinkAndThatOfAnotherKind) {
   RunResult result = sample_result();
   result.links = {{"leaf5", "nic5", "nic", 1e9, 0.25, 0.5},

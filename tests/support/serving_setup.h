@@ -1,6 +1,7 @@
 #pragma once
 // A whole serving run from shipped files, for tests and benchmarks.
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,8 @@ struct ServingSetup {
   std::vector<Request> requests;
   std::uint64_t seed = 1;
   bool strides = true;
+  std::optional<PowerModel> power;
+  Clocks clocks = Clocks::locked;
 
   ServingOutcome run(const ServingObserver& observer = {}) const {
     return run_serving({.model = model,
@@ -40,7 +43,9 @@ struct ServingSetup {
                         .arrivals = arrivals,
                         .requests = requests,
                         .seed = seed,
-                        .strides = strides},
+                        .strides = strides,
+                        .power = power ? &*power : nullptr,
+                        .clocks = clocks},
                        observer);
   }
 };
