@@ -129,8 +129,8 @@ void read_decode_row(const KernelRow& row, KernelRowSamples& out) {
 
 void read_prefill_row(const KernelRow& row, KernelRowSamples& out) {
   const TableRow& f = row.fields;
-  // On Blackwell SGLang takes TensorRT-LLM's kernels, which are expanded: absorbed, 16,384 tokens of 128 heads in 8.6 ms
-  // would be 4.4 PFLOP/s.
+  // On Blackwell SGLang takes TensorRT-LLM's kernels, which are expanded: absorbed, 16,384 tokens of 128 heads in 8.6
+  // ms would be 4.4 PFLOP/s.
   const bool blackwell = row.gpu != nullptr && row.gpu->architecture.starts_with("blackwell");
   const bool absorbed = f.has("form") ? f.text("form") == "absorbed" : row.provider == "sglang" && !blackwell;
   Heads heads = heads_of(row, absorbed);

@@ -42,7 +42,7 @@ void gemm_fp8(benchmark::State& state) {
   measure(state, [](std::int64_t m) { return kernels().gemm(gemm_shape(m, DataType::fp8)); });
 }
 void gemm_remembered(benchmark::State& state) {
-  TokenTable table;
+  TimeTable table;
   measure(state,
           [&](std::int64_t m) { return table.at(m, [&] { return kernels().gemm(gemm_shape(m, DataType::bf16)); }); });
 }
