@@ -105,9 +105,9 @@ FitSection send_recv_section() {
           .members = {"send_recv"}};
 }
 
-/// LL sends a flag of 4 bytes with 4 bytes of data [nccl], so at most half the rate of the NICs. Small messages go in one
-/// channel, that is through one of the 8 NICs of a node, which the law counts as all of them, and a channel may leave
-/// half of its NIC idle. The logs say 2 GB/s of 46.5: their all-reduces of 4 KiB to 1 MiB on 2 and 4 machines.
+/// LL sends a flag of 4 bytes with 4 bytes of data [nccl], so at most half the rate of the NICs. Small messages go in
+/// one channel, that is through one of the 8 NICs of a node, which the law counts as all of them, and a channel may
+/// leave half of its NIC idle. The logs say 2 GB/s of 46.5: their all-reduces of 4 KiB to 1 MiB on 2 and 4 machines.
 constexpr double kLlPayload = 0.5, kOneNicOfEight = 0.125, kFilledLine = 0.5;
 
 FitSection network_section() {
@@ -119,7 +119,8 @@ FitSection network_section() {
                          at<&P::network, &Net::ll128_hop>("ll128_hop", 0.5, 300, 15),
                          at<&P::network, &Net::bulk_hop>("bulk_hop", 0.5, 500, 35),
                          at<&P::network, &Net::share>("rate", 0.1, 1.2, 0.92),
-                         at<&P::network, &Net::ll_share>("ll_rate", kFilledLine * kOneNicOfEight * kLlPayload, kLlPayload, 0.1),
+                         at<&P::network, &Net::ll_share>("ll_rate", kFilledLine * kOneNicOfEight * kLlPayload,
+                                                         kLlPayload, 0.1),
                          at<&P::network, &Net::all_to_all_share>("all_to_all_rate", 0.1, 1.2, 0.92)},
           .members = {"network"}};
 }
