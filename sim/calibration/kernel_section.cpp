@@ -127,7 +127,7 @@ KernelProfile& writable(const KernelProfile& profile) {
 }
 
 template <class Section>
-KernelSection section_of(const std::vector<Field<Section>>& fields, Reach<Section> reach) {
+KernelSection section_of(const std::vector<Field<Section>>& fields, const Reach<Section>& reach) {
   KernelSection section;
   for (const Field<Section>& f : fields) {
     section.constants.push_back({f.key, f.low, f.typical, f.high,

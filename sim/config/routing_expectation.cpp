@@ -57,7 +57,7 @@ std::vector<std::int64_t> apportion(const std::vector<double>& shares, std::int6
   std::vector<std::int64_t> counts(shares.size());
   std::int64_t left = total;
   for (std::size_t e = 0; e < shares.size(); ++e) {
-    counts[e] = std::min(most, static_cast<std::int64_t>(shares[e] * scale + 0.5));
+    counts[e] = std::min(most, static_cast<std::int64_t>(std::llround(shares[e] * scale)));
     left -= counts[e];
   }
   const std::int64_t step = left > 0 ? 1 : -1;
