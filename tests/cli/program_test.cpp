@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -27,8 +28,8 @@ class Program : public ::testing::Test {
  protected:
   void SetUp() override {
     if (std::string(MOESIM_BINARY).empty()) GTEST_SKIP() << "the program is not part of this build";
-    folder_ = fs::temp_directory_path() /
-              ("moesim-cli-" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
+    folder_ = fs::temp_directory_path() / ("moesim-cli-" + std::to_string(getpid()) + "-" +
+                                           ::testing::UnitTest::GetInstance()->current_test_info()->name());
     fs::remove_all(folder_);
     fs::create_directories(folder_);
     std::ofstream(folder_ / "s.json") << R"({
