@@ -5,13 +5,13 @@
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "cli/simulate.h"
 #include "collectives/collective_perturbation.h"
 #include "core/random.h"
 #include "hardware/cost_perturbation.h"
 #include "report/output_file.h"
+#include "study/run_cases.h"
 
 namespace moesim {
 
@@ -68,32 +68,29 @@ ReplicationRun run_replications(const Scenario& scenario, const ReplicationOptio
   if (!run.problem.empty()) return run;
 
   std::ofstream store(options.store, std::ios::app);
-  std::mutex reporting;
-  std::atomic<std::int64_t> next = 0;
+  std::vector<std::int64_t> missing;
+  for (std::int64_t i = 0; i < options.count; ++i) {
+    if (!done.contains(i)) missing.push_back(i);
+  }
+  std::mutex storing;
   std::atomic<bool> stopped = false;
-  const auto work = [&] {
-    for (std::int64_t i = next++; i < options.count && !stopped; i = next++) {
-      {
-        const std::lock_guard lock(reporting);
-        if (done.contains(i)) continue;
-      }
-      bool ended_early = false;
-      Figures figures = replicate(scenario, i, options.interrupted, ended_early);
-      if (ended_early || (options.interrupted && options.interrupted())) {
-        stopped = true;
-        return;
-      }
-      const std::lock_guard lock(reporting);
-      store << line_of(options.key, i, figures) << std::flush;
-      done[i] = std::move(figures);
-      if (options.progress) options.progress(static_cast<std::int64_t>(done.size()), options.count);
+  const CaseProgress progress{
+      [&, known = options.count - static_cast<std::int64_t>(missing.size())](std::int64_t finished, std::int64_t) {
+        if (options.progress) options.progress(known + finished, options.count);
+      },
+      [&] { return stopped || (options.interrupted && options.interrupted()); }};
+  run_cases(missing.size(), options.jobs, progress, [&](std::size_t k) {
+    bool ended_early = false;
+    Figures figures = replicate(scenario, missing[k], options.interrupted, ended_early);
+    if (ended_early) {
+      stopped = true;
+      return;
     }
-  };
-  std::vector<std::thread> threads;
-  for (int t = 1; t < options.jobs; ++t) threads.emplace_back(work);
-  work();
-  for (std::thread& thread : threads) thread.join();
-  run.interrupted = stopped;
+    const std::lock_guard lock(storing);
+    store << line_of(options.key, missing[k], figures) << std::flush;
+    done[missing[k]] = std::move(figures);
+  });
+  run.interrupted = static_cast<std::int64_t>(done.size()) < options.count;
   if (run.interrupted) return run;
 
   std::string sorted;

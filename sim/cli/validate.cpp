@@ -68,14 +68,13 @@ int run(const Arguments& arguments) {
     ValidationSources sources(arguments.value("models"));
     watch_interrupts();
     Progress progress(input_name(table), arguments.has("quiet") ? Progress::Style::none : Progress::style_of_stderr());
-    return compute(sources,
-                   ValidationProgress{
-                       .update = [&progress](std::int64_t done, std::int64_t total) { progress.update(done, total); },
-                       .interrupted = interrupted});
+    return compute(sources, CaseProgress{.update = [&progress](std::int64_t done,
+                                                               std::int64_t total) { progress.update(done, total); },
+                                         .interrupted = interrupted});
   };
   if (is_energy_table(table)) {
     const std::vector<EnergyRow> measured = read_energy_table(table);
-    const EnergyValidation result = validated([&](ValidationSources& sources, const ValidationProgress& progress) {
+    const EnergyValidation result = validated([&](ValidationSources& sources, const CaseProgress& progress) {
       return validate_energy(measured, sources, clocks == "locked" ? Clocks::locked : Clocks::sustained, jobs,
                              progress);
     });
@@ -83,7 +82,7 @@ int run(const Arguments& arguments) {
                 json ? energy_validation_json(result) : energy_validation_table(result));
   }
   const std::vector<ServingRow> measured = read_serving_table(table);
-  const ValidationResult result = validated([&](ValidationSources& sources, const ValidationProgress& progress) {
+  const ValidationResult result = validated([&](ValidationSources& sources, const CaseProgress& progress) {
     return validate(measured, sources, jobs, progress);
   });
   return give(arguments, validation_csv(result), json ? validation_json(result) : validation_table(result));

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "report/errors_json.h"
+
 namespace moesim {
 
 namespace {
@@ -18,17 +20,6 @@ std::string group_name(const EnergyGroup& group) {
 
 std::string error_columns(const ErrorSummary& errors) {
   return fmt::format("{:>9.1f} {:>7.1f} {:>+7.3f}", 100 * errors.median_ape, 100 * errors.p90_ape, errors.bias);
-}
-
-ordered_json errors_json(const ErrorSummary& errors) {
-  if (errors.scored == 0) {
-    return {{"scored", 0}, {"mape", nullptr}, {"median_ape", nullptr}, {"p90_ape", nullptr}, {"bias", nullptr}};
-  }
-  return {{"scored", errors.scored},
-          {"mape", errors.mape},
-          {"median_ape", errors.median_ape},
-          {"p90_ape", errors.p90_ape},
-          {"bias", errors.bias}};
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "report/errors_json.h"
+
 namespace moesim {
 
 namespace {
@@ -23,17 +25,6 @@ std::string group_name(const ErrorGroup& group) {
 std::string error_columns(const ErrorSummary& errors) {
   return fmt::format("{:>6} {:>9.1f} {:>9.1f} {:>9.1f} {:>+9.3f}", errors.scored, 100 * errors.median_ape,
                      100 * errors.p90_ape, 100 * errors.mape, errors.bias);
-}
-
-ordered_json errors_json(const ErrorSummary& errors) {
-  if (errors.scored == 0) {
-    return {{"scored", 0}, {"mape", nullptr}, {"median_ape", nullptr}, {"p90_ape", nullptr}, {"bias", nullptr}};
-  }
-  return {{"scored", errors.scored},
-          {"mape", errors.mape},
-          {"median_ape", errors.median_ape},
-          {"p90_ape", errors.p90_ape},
-          {"bias", errors.bias}};
 }
 
 std::string quoted(const std::string& text) {

@@ -1,11 +1,8 @@
 #include "study/energy_validation.h"
 
 #include <algorithm>
-#include <atomic>
 #include <functional>
 #include <map>
-#include <mutex>
-#include <thread>
 #include <tuple>
 
 #include "config/read_power.h"
@@ -200,7 +197,7 @@ void summarize_groups(EnergyValidation& result) {
 }  // namespace
 
 EnergyValidation validate_energy(std::span<const EnergyRow> rows, ValidationSources& sources, Clocks clocks, int jobs,
-                                 const ValidationProgress& progress) {
+                                 const CaseProgress& progress) {
   EnergyValidation result;
   result.rows = static_cast<std::int64_t>(rows.size());
   result.clocks = clocks;
@@ -224,21 +221,7 @@ EnergyValidation validate_energy(std::span<const EnergyRow> rows, ValidationSour
     result.scored.push_back(std::move(score));
     cases.push_back(std::move(point));
   }
-  std::atomic<std::size_t> next = 0;
-  std::mutex reporting;
-  std::int64_t done = 0;
-  const auto work = [&] {
-    for (std::size_t i = next++; i < cases.size(); i = next++) {
-      if (progress.interrupted && progress.interrupted()) return;
-      predict_energy(cases[i], clocks, result.scored[i]);
-      const std::lock_guard lock(reporting);
-      if (progress.update) progress.update(++done, static_cast<std::int64_t>(cases.size()));
-    }
-  };
-  std::vector<std::thread> threads;
-  for (int i = 1; i < jobs; ++i) threads.emplace_back(work);
-  work();
-  for (std::thread& thread : threads) thread.join();
+  run_cases(cases.size(), jobs, progress, [&](std::size_t i) { predict_energy(cases[i], clocks, result.scored[i]); });
   std::erase_if(result.scored, [](const EnergyScore& score) { return score.predicted_joules <= 0; });
   summarize_groups(result);
   return result;

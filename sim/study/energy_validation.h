@@ -70,6 +70,6 @@ bool is_fitted(const std::string& config_id);
 
 /// Simulates every row with a measured energy that has a case, `jobs` at a time; the result does not depend on `jobs`.
 EnergyValidation validate_energy(std::span<const EnergyRow> rows, ValidationSources& sources, Clocks clocks, int jobs,
-                                 const ValidationProgress& progress = {});
+                                 const CaseProgress& progress = {});
 
 }  // namespace moesim

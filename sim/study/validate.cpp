@@ -3,11 +3,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <atomic>
 #include <map>
 #include <memory>
-#include <mutex>
-#include <thread>
 #include <tuple>
 
 #include "core/check.h"
@@ -173,7 +170,7 @@ void summarize(ValidationResult& result) {
 }  // namespace
 
 ValidationResult validate(std::span<const ServingRow> rows, ValidationSources& sources, int jobs,
-                          const ValidationProgress& progress) {
+                          const CaseProgress& progress) {
   ValidationResult result;
   result.rows = static_cast<std::int64_t>(rows.size());
   std::vector<ValidationCase> cases;
@@ -195,21 +192,7 @@ ValidationResult validate(std::span<const ServingRow> rows, ValidationSources& s
     cases.push_back(std::move(run));
   }
 
-  std::atomic<std::size_t> next = 0;
-  std::mutex reporting;
-  std::int64_t done = 0;
-  const auto work = [&] {
-    for (std::size_t i = next++; i < cases.size(); i = next++) {
-      if (progress.interrupted && progress.interrupted()) return;
-      result.scored[i].predicted = predict(cases[i]);
-      const std::lock_guard lock(reporting);
-      if (progress.update) progress.update(++done, static_cast<std::int64_t>(cases.size()));
-    }
-  };
-  std::vector<std::thread> threads;
-  for (int i = 1; i < jobs; ++i) threads.emplace_back(work);
-  work();
-  for (std::thread& thread : threads) thread.join();
+  run_cases(cases.size(), jobs, progress, [&](std::size_t i) { result.scored[i].predicted = predict(cases[i]); });
   std::erase_if(result.scored, [](const ScoredRow& row) { return row.predicted <= 0; });
   summarize(result);
   return result;

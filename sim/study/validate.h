@@ -3,13 +3,13 @@
 
 #include <array>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "core/error_summary.h"
+#include "study/run_cases.h"
 #include "study/validation_case.h"
 
 namespace moesim {
@@ -54,14 +54,9 @@ struct ValidationResult {
   std::int64_t extrapolated = 0;  ///< scored rows
 };
 
-struct ValidationProgress {
-  std::function<void(std::int64_t done, std::int64_t total)> update;  ///< called by one thread at a time
-  std::function<bool()> interrupted;
-};
-
 /// Simulates every row that has a case, `jobs` at a time; the result does not depend on `jobs`. Rows that are left when
 /// `interrupted` turns true are not scored.
 ValidationResult validate(std::span<const ServingRow> rows, ValidationSources& sources, int jobs,
-                          const ValidationProgress& progress = {});
+                          const CaseProgress& progress = {});
 
 }  // namespace moesim
