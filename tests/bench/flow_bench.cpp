@@ -4,18 +4,17 @@
 // Arguments: GPUs / oversubscription in percent [/ epochs]. `end_ms` is the simulated end, `error` that of the bounded
 // time against the exact one.
 //
-// Processor time in seconds, one core of a 2-core EPYC of 2.45 GHz, GCC 12, release. The exact ones: the range of five
-// runs (256 GPUs: two) at a load of 20 by other processes; the others: one run at a load of 5. A quiet machine is
-// faster. In brackets the error of the bounded time:
+// Processor time in seconds, one run on a quiet 2-core EPYC of 2.45 GHz, GCC 12, release; in brackets the error of the
+// bounded time:
 //
-//                             exact           bounded, 32 epochs  SimGrid 3.32
-//   10,000 of 8 GPUs          0.44 to 0.48                        3.7
-//   64 GPUs, non-blocking     0.035 to 0.040  0.004 (0.007%)      3.5
-//   64 GPUs, 2:1              0.018 to 0.021  0.003 (0.008%)
-//   256 GPUs, non-blocking    4.1 to 4.4      0.03  (0.06%)       hours
-//   256 GPUs, 2:1             1.1             0.03  (0.06%)
-//   1,024 GPUs, non-blocking                  1.1   (0.13% above its lower bound)
-//   1,024 GPUs, 2:1                           0.9   (0.43% above its lower bound)
+//                             exact   bounded, 32 epochs  SimGrid 3.32
+//   10,000 of 8 GPUs          0.43                        3.6
+//   64 GPUs, non-blocking     0.033   0.003 (0.007%)      2.7
+//   64 GPUs, 2:1              0.016   0.003 (0.008%)
+//   256 GPUs, non-blocking    3.9     0.03  (0.06%)       hours
+//   256 GPUs, 2:1             0.96    0.02  (0.06%)
+//   1,024 GPUs, non-blocking          0.92  (0.13% above its lower bound)
+//   1,024 GPUs, 2:1                   0.74  (0.43% above its lower bound)
 //
 // Non-blocking costs more: each end moves the levels of nearly all ports above it, 280 links of 256 GPUs, where 2:1
 // moves those of 20 trunks.
