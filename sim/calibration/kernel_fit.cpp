@@ -194,6 +194,7 @@ bool fit_kernel_section(const GpuSpec& gpu, const KernelSection& section, std::s
                         KernelProfile& profile, Residuals residuals) {
   if (samples.size() < section.constants.size()) return false;
   drop_residual(section, profile);
+  section.factor(profile) = kUnperturbed;
   fit_constants(gpu, section, samples, profile);
   if (residuals == Residuals::fitted) fit_residual(gpu, section, samples, profile);
   return true;

@@ -65,6 +65,12 @@ std::optional<KernelOp> kernel_op(std::string_view text) {
   return std::nullopt;
 }
 
+bool is_kernel_library(std::string_view provider) {
+  constexpr std::array<std::string_view, 5> libraries{"cublas", "deepgemm", "flash_attention", "flashinfer",
+                                                      "flashmla"};
+  return std::find(libraries.begin(), libraries.end(), provider) != libraries.end();
+}
+
 KernelFamily family_of(const KernelSample& sample) {
   return std::visit([](const auto& timed) { return family(timed); }, sample.timed);
 }

@@ -88,6 +88,9 @@ struct KernelSample {
   double measured = 0;  ///< seconds
 };
 
+/// Of a library that engines call, so that its kernels are any engine's own: deepgemm, flash_attention, flashmla ...
+bool is_kernel_library(std::string_view provider);
+
 /// How the errors of a sample are grouped, from what was timed. A mixed call goes by its prefill, where it has one.
 KernelFamily family_of(const KernelSample& sample);
 SizeRegime size_regime(const KernelSample& sample);

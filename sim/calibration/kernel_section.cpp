@@ -135,6 +135,7 @@ KernelSection section_of(const std::vector<Field<Section>>& fields, const Reach<
                                  [=](KernelProfile& p, double v) { f.set(reach(p), v); }});
   }
   section.origin = [=](KernelProfile& p) -> SectionOrigin& { return reach(p).origin; };
+  section.factor = [=](KernelProfile& p) -> RegimeFactors& { return reach(p).factor; };
   section.residual = [=](KernelProfile& p) -> KernelResidual* {
     if constexpr (requires(Section& s) { s.residual; }) {
       return &reach(p).residual;
@@ -313,6 +314,7 @@ void copy_section(const KernelSection& to, const KernelProfile& from_profile, co
   }
   if (to.set_block) to.set_block(to_profile, from.get_block(from_profile));
   if (from.op == KernelOp::mla_bmm) return;
+  to.factor(to_profile) = from.factor(source);
   if (KernelResidual* const residual = to.residual(to_profile)) *residual = *from.residual(source);
   to.origin(to_profile).errors = from.origin(source).errors;
   to.origin(to_profile).residuals = from.origin(source).residuals;

@@ -31,6 +31,7 @@ struct KernelSection {
   std::vector<int> blocks;  ///< row blocks of a grouped GEMM to choose from; empty elsewhere
   std::function<void(KernelProfile&, int)> set_block;
   std::function<SectionOrigin&(KernelProfile&)> origin;
+  std::function<RegimeFactors&(KernelProfile&)> factor;
   std::function<KernelResidual*(KernelProfile&)> residual;  ///< null where the family has none
 
   std::function<int(const KernelProfile&)> get_block;

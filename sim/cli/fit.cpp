@@ -17,6 +17,7 @@
 #include "cli/calibration_options.h"
 #include "cli/fit_kernels.h"
 #include "cli/progress.h"
+#include "cli/rescale_kernels.h"
 #include "config/json_reader.h"
 #include "config/read_collective_profile.h"
 #include "config/read_comm_sources.h"
@@ -30,7 +31,7 @@ namespace moesim {
 namespace {
 
 constexpr PositionalRow positionals[] = {{.name = "MEASURED.csv", .most = 64}};
-constexpr auto rows = with_table_options(std::array<OptionRow, 8>{
+constexpr auto rows = with_table_options(std::array<OptionRow, 10>{
     {{.name = "section",
       .value = "NAME",
       .meaning = "only this section of the profile: ring, all_to_all, network, gemm/fp8, ...",
@@ -44,6 +45,15 @@ constexpr auto rows = with_table_options(std::array<OptionRow, 8>{
       .value = "PROFILE.json",
       .meaning = "the profile to write",
       .completion = Completion::file},
+     {.name = "as",
+      .value = "PROVIDER",
+      .meaning = "carry this provider's profile to the GPU of the rows, which are of other kernels",
+      .choices = "trtllm vllm sglang"},
+     {.name = "reference",
+      .value = "FILE",
+      .meaning = "with --as: the same kernels on a GPU whose profile of the provider was measured",
+      .completion = Completion::file,
+      .repeated = true},
      {.name = "source", .value = "TEXT", .meaning = "where the rows are from, for the profile (kernels)"},
      {.name = "licence", .value = "TEXT", .meaning = "of the rows, for the profile (kernels)"},
      {.name = "profiles",
@@ -350,7 +360,13 @@ int fit_profile(Fitting& fitting, CommOp op, const Arguments& arguments, const s
 
 int run(const Arguments& arguments) {
   if (const auto op = kernel_op(arguments.value("op"))) {
+    if (arguments.has("as") || arguments.has("reference")) return rescale_kernels(*op, arguments, today());
     return fit_kernels(*op, arguments, command_line("fit", arguments, rows), today());
+  }
+  for (const char* const option : {"as", "reference"}) {
+    if (arguments.has(option)) {
+      return fail(exit_usage, fmt::format("fit: --{} is for kernels, and --op is {}", option, arguments.value("op")));
+    }
   }
   const auto options = comm_table_options(arguments);
   if (const auto* refusal = std::get_if<Refusal>(&options)) return fail(refusal->code, refusal->message);

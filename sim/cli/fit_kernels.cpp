@@ -104,8 +104,8 @@ void describe(const KernelFit& fit, KernelProfile& profile, const GpuSpec& gpu, 
   origin.source = fmt::format(
       "fitted: {}, {} {} of {}, {} rows{}", texts.source, name(fit.section->op), gpu.id, kernels, fit.samples.size(),
       quantizes ? "; these contain dynamic quantisation, which the quantize sections take" : "");
-  const bool own = first.provider == profile.provider && gpu.id == profile.gpu;
-  if (own) {
+  const bool own = first.provider == profile.provider || is_kernel_library(first.provider);
+  if (own && gpu.id == profile.gpu) {
     origin.derived_from.clear();
   } else if (origin.derived_from.empty()) {
     origin.derived_from = fmt::format("no table of {} on {}: {}'s on {} stands in", profile.provider, profile.gpu,

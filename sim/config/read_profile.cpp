@@ -75,6 +75,18 @@ std::vector<double> numbers(const JsonReader& list, double low, double high) {
 }
 
 /// Knots in octaves; factors within a factor three, so that a broken table cannot turn the law round.
+RegimeFactors factor_of(const JsonReader& section) {
+  RegimeFactors factors = kUnperturbed;
+  const std::optional<JsonReader> list = section.find("factor");
+  if (!list) return factors;
+  const std::vector<JsonReader> elements = list->elements();
+  if (elements.size() != factors.size()) {
+    list->fail(fmt::format("expected {} numbers (small, medium, large), got {}", factors.size(), elements.size()));
+  }
+  for (std::size_t r = 0; r < factors.size(); ++r) factors[r] = elements[r].number_in(1e-2, 1e2);
+  return factors;
+}
+
 KernelResidual residual_of(const JsonReader& section) {
   const std::optional<JsonReader> r = section.find("residual");
   if (!r) return {};
@@ -143,9 +155,9 @@ SectionOrigin read_origin(const JsonReader& section) {
 }
 
 GemmSection read_gemm(const JsonReader& r) {
-  constexpr std::array<std::string_view, 13> known{
-      "math",  "batched_fixed", "fixed",    "compute",  "memory", "norm", "tile_half", "tiles_for_bandwidth",
-      "split", "cache",         "residual", "per_wave", "origin"};
+  constexpr std::array<std::string_view, 14> known{
+      "factor", "math",  "batched_fixed", "fixed",    "compute", "memory", "norm", "tile_half", "tiles_for_bandwidth",
+      "split",  "cache", "residual",      "per_wave", "origin"};
   r.expect_only(known);
   GemmSection s;
   s.math = r.at("math").data_type();
@@ -160,12 +172,14 @@ GemmSection read_gemm(const JsonReader& r) {
   if (const std::optional<JsonReader> wave = r.find("per_wave")) s.per_wave = time(*wave);
   s.cache = cache_of(r);
   s.residual = residual_of(r);
+  s.factor = factor_of(r);
   s.origin = read_origin(r);
   return s;
 }
 
 MoeSection read_moe(const JsonReader& r) {
-  constexpr std::array<std::string_view, 14> known{"math",
+  constexpr std::array<std::string_view, 15> known{"factor",
+                                                   "math",
                                                    "fixed",
                                                    "compute",
                                                    "memory",
@@ -194,13 +208,14 @@ MoeSection read_moe(const JsonReader& r) {
   if (const std::optional<JsonReader> share = r.find("remote_rows")) s.remote_rows = share->number_in(0, 1);
   s.cache = cache_of(r);
   s.residual = residual_of(r);
+  s.factor = factor_of(r);
   s.origin = read_origin(r);
   return s;
 }
 
 GroupedSection read_grouped(const JsonReader& r) {
-  constexpr std::array<std::string_view, 9> known{"math",  "fixed",    "compute", "memory", "norm", "activation_memory",
-                                                  "block", "residual", "origin"};
+  constexpr std::array<std::string_view, 10> known{
+      "factor", "math", "fixed", "compute", "memory", "norm", "activation_memory", "block", "residual", "origin"};
   r.expect_only(known);
   GroupedSection s;
   s.math = r.at("math").data_type();
@@ -215,14 +230,15 @@ GroupedSection read_grouped(const JsonReader& r) {
     block.fail(fmt::format("expected one of 16, 32, 64, 128, 256, got {}", s.block));
   }
   s.residual = residual_of(r);
+  s.factor = factor_of(r);
   s.origin = read_origin(r);
   return s;
 }
 
 DecodeAttentionSection read_decode(const JsonReader& r) {
-  constexpr std::array<std::string_view, 13> known{"math",     "kv_cache", "head_dim", "fixed", "underfilled",
-                                                   "per_unit", "compute",  "memory",   "norm",  "split_keys",
-                                                   "cache",    "residual", "origin"};
+  constexpr std::array<std::string_view, 14> known{"factor",      "math",     "kv_cache", "head_dim", "fixed",
+                                                   "underfilled", "per_unit", "compute",  "memory",   "norm",
+                                                   "split_keys",  "cache",    "residual", "origin"};
   r.expect_only(known);
   DecodeAttentionSection s;
   s.math = r.at("math").data_type();
@@ -237,14 +253,15 @@ DecodeAttentionSection read_decode(const JsonReader& r) {
   s.split_keys = r.at("split_keys").number_in(1, 1e9);
   s.cache = cache_of(r);
   s.residual = residual_of(r);
+  s.factor = factor_of(r);
   s.origin = read_origin(r);
   return s;
 }
 
 PrefillAttentionSection read_prefill(const JsonReader& r) {
-  constexpr std::array<std::string_view, 12> known{"math",  "kv_cache", "head_dim", "absorbed",
-                                                   "fixed", "per_unit", "compute",  "memory",
-                                                   "norm",  "longest",  "residual", "origin"};
+  constexpr std::array<std::string_view, 13> known{"factor",  "math",     "kv_cache", "head_dim", "absorbed",
+                                                   "fixed",   "per_unit", "compute",  "memory",   "norm",
+                                                   "longest", "residual", "origin"};
   r.expect_only(known);
   PrefillAttentionSection s;
   s.math = r.at("math").data_type();
@@ -258,26 +275,29 @@ PrefillAttentionSection read_prefill(const JsonReader& r) {
   s.norm = norm(r.at("norm"));
   s.longest = r.at("longest").number_in(0, 100);
   s.residual = residual_of(r);
+  s.factor = factor_of(r);
   s.origin = read_origin(r);
   return s;
 }
 
 PassSection read_pass(const JsonReader& r) {
-  constexpr std::array<std::string_view, 4> known{"fixed", "memory", "cache", "origin"};
+  constexpr std::array<std::string_view, 5> known{"factor", "fixed", "memory", "cache", "origin"};
   r.expect_only(known);
   return {.fixed = time(r.at("fixed")),
           .memory = efficiency(r.at("memory")),
           .cache = cache_of(r),
+          .factor = factor_of(r),
           .origin = read_origin(r)};
 }
 
 ScanSection read_scan(const JsonReader& r) {
-  constexpr std::array<std::string_view, 5> known{"fixed", "per_chunk", "memory", "norm", "origin"};
+  constexpr std::array<std::string_view, 6> known{"factor", "fixed", "per_chunk", "memory", "norm", "origin"};
   r.expect_only(known);
   return {.fixed = time(r.at("fixed")),
           .per_chunk = time(r.at("per_chunk")),
           .memory = efficiency(r.at("memory")),
           .norm = norm(r.at("norm")),
+          .factor = factor_of(r),
           .origin = read_origin(r)};
 }
 
@@ -469,6 +489,12 @@ KernelProfileChoice select_kernel_profile(const std::string& calibration, std::s
   }
   choice.profile = read_kernel_profile_file(choice.file);
   choice.extrapolated = choice.profile.gpu != gpu;
+  if (choice.reason == "asked for" && choice.extrapolated && choice.profile.gpu != "any") {
+    choice.reason += fmt::format(", measured on {}", choice.profile.gpu);
+  }
+  if (choice.reason.starts_with("asked for") && choice.profile.provider != provider) {
+    choice.reason += fmt::format(", kernels of {} for {}", choice.profile.provider, provider);
+  }
   return choice;
 }
 

@@ -48,7 +48,7 @@ class Perturbing {
   void section(Section& section, KernelFamily family) const {
     const auto& normal = perturbation_.normal[static_cast<std::size_t>(family)];
     for (std::size_t r = 0; r < kSizeRegimes; ++r) {
-      section.factor[r] = exponential(log_sd(section.origin, static_cast<SizeRegime>(r), gpu_) * normal[r]);
+      section.factor[r] *= exponential(log_sd(section.origin, static_cast<SizeRegime>(r), gpu_) * normal[r]);
     }
   }
   template <class Sections>

@@ -459,7 +459,8 @@ Duration MoeCost::product(const ExpertLoad& load, Product product) const {
   const Gemm& gemm = gemms_[product == Product::up ? 0 : 1];
   const double compute = gemm.tile[first_block_] * real(load.padded_rows[first_block_]);
   const double memory = real(load.active) * gemm.expert + real(load.rows) * gemm.row;
-  const double factor = residual_(real(load.rows) / real(load.active), real(load.active));
+  const double factor = residual_(real(load.rows) / real(load.active), real(load.active)) *
+                        factor_of(factor_, KernelFamily::grouped_experts, expert_size(load));
   return Duration::from_seconds((fixed_ / 2 + norm_(compute, memory)) * factor);
 }
 

@@ -53,7 +53,8 @@ struct CacheGain {
   double gain = 0, share = 1;
 };
 
-/// Multiplies the time of a section by regime: all ones, but in a perturbed profile (cost_perturbation.h).
+/// Multiplies the time of a section by regime: all ones, but in a profile rescaled to another GPU
+/// (calibration/kernel_rescale.h) or perturbed (cost_perturbation.h).
 using RegimeFactors = std::array<double, kSizeRegimes>;
 inline constexpr RegimeFactors kUnperturbed{1, 1, 1};
 

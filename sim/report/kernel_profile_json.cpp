@@ -77,6 +77,9 @@ ordered_json finished(ordered_json json, const Section& s) {
   if constexpr (requires { s.residual; }) {
     if (!s.residual.empty()) json["residual"] = residual_json(s.residual);
   }
+  if (s.factor != kUnperturbed) {
+    json["factor"] = {number(s.factor[0]), number(s.factor[1]), number(s.factor[2])};
+  }
   json["origin"] = origin_json(s.origin);
   return json;
 }
@@ -244,6 +247,11 @@ std::string kernel_profile_json(const KernelProfile& profile, std::span<const Ke
     json["source"] = profile.source;
     json["notes"] = profile.notes;
     json.erase("also_for");
+  }
+  if (file.renamed) {
+    json["name"] = profile.name;
+    json["notes"] = profile.notes;
+    json["also_for"] = profile.also_for;
   }
   json["date"] = file.date;
   KernelProfile written = profile;

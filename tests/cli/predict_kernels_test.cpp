@@ -51,7 +51,7 @@ TEST_F(PredictKernels, ErrorsAreGroupedByGpuProviderAndFormat) {
         "gpu,provider,dtype,m,n,k,latency_us\n"
         "h100_sxm,vllm,bfloat16,16,4096,4096,16\n"
         "h100_sxm,vllm,bfloat16,4096,4096,4096,220\n"
-        "H20,deepgemm,fp8_block,64,4096,4096,30\n"
+        "H800,deepgemm,fp8_block,64,4096,4096,30\n"
         "abacus,vllm,bfloat16,64,4096,4096,30\n");
   ASSERT_EQ(run("mine.csv --op gemm --json --csv rows.csv"), 0) << text("err.txt");
   const auto json = nlohmann::json::parse(text("out.txt"));
@@ -69,7 +69,7 @@ TEST_F(PredictKernels, ErrorsAreGroupedByGpuProviderAndFormat) {
   EXPECT_EQ(groups["h100_sxm"]["dtype"], "bf16");
   EXPECT_EQ(groups["h100_sxm"]["profile"], "h100_sxm-vllm");
   EXPECT_EQ(groups["h100_sxm"]["extrapolated"], false);
-  EXPECT_EQ(groups["h20"]["extrapolated"], true);
+  EXPECT_EQ(groups["h800"]["extrapolated"], true);
   EXPECT_EQ(json["extrapolated"], true);
   const std::string rows = text("rows.csv");
   EXPECT_EQ(std::count(rows.begin(), rows.end(), '\n'), 4);

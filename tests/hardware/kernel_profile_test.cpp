@@ -8,7 +8,9 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "calibration/kernel_sample.h"
 #include "config/json_reader.h"
+#include "config/read_gpu.h"
 #include "config/read_profile.h"
 #include "core/math.h"
 
@@ -46,25 +48,32 @@ TEST(KernelProfile, StatesWhereEverySectionComesFrom) {
     const KernelProfile p = read_kernel_profile_file(entry.path());
     EXPECT_EQ(p.name + ".json", entry.path().filename().string());
     EXPECT_EQ(p.date.size(), 10u) << p.name;
+    // A section is measured on this GPU with these kernels, or says what it is derived from.
+    const auto measured = [&](const SectionOrigin& origin) {
+      return origin.gpu == p.gpu && (origin.provider == p.provider || is_kernel_library(origin.provider));
+    };
+    const auto scored = [](const SectionOrigin& origin) {
+      return origin.residuals.has_value() || !origin.errors.empty();
+    };
+    for (const std::string& gpu : p.also_for) EXPECT_NO_THROW(find_gpu(gpu)) << p.name;
     for (const GemmSection& s : p.gemm) {
       EXPECT_FALSE(s.origin.source.empty());
-      // A section is measured on this GPU with these kernels, or says what it is derived from.
-      const bool own = s.origin.gpu == p.gpu && s.origin.provider == p.provider && s.origin.residuals.has_value();
+      const bool own = measured(s.origin) && scored(s.origin);
       EXPECT_TRUE(own || !s.origin.derived_from.empty()) << p.name;
     }
     for (const MoeSection& s : p.moe) {
-      const bool own = s.origin.gpu == p.gpu && s.origin.provider == p.provider && s.origin.residuals.has_value();
+      const bool own = measured(s.origin) && scored(s.origin);
       EXPECT_TRUE(own || !s.origin.derived_from.empty()) << p.name;
     }
     for (const auto* family : {&p.attention_prefill, &p.mla_prefill}) {
       for (const PrefillAttentionSection& s : *family) {
-        const bool own = s.origin.gpu == p.gpu && s.origin.provider == p.provider;
+        const bool own = measured(s.origin);
         EXPECT_TRUE(own || !s.origin.derived_from.empty()) << p.name;
       }
     }
     for (const auto* family : {&p.attention_decode, &p.mla_decode}) {
       for (const DecodeAttentionSection& s : *family) {
-        EXPECT_TRUE((s.origin.gpu == p.gpu && s.origin.provider == p.provider) || !s.origin.derived_from.empty());
+        EXPECT_TRUE(measured(s.origin) || !s.origin.derived_from.empty());
       }
     }
   }

@@ -1,0 +1,158 @@
+#include "calibration/kernel_rescale.h"
+
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "calibration/kernel_prediction.h"
+#include "calibration/kernel_section.h"
+#include "core/math.h"
+
+namespace moesim {
+
+namespace {
+
+/// Same section and sizes: the formats are in the section's name, the rest in what was timed.
+std::string sizes_of(const KernelSample& sample) {
+  struct Text {
+    std::string operator()(const TimedGemm& t) const {
+      return fmt::format("{} {} {} {} {}", t.shape.m, t.shape.n, t.shape.k, t.shape.batch, t.quantizes);
+    }
+    std::string operator()(const TimedExperts& t) const {
+      return fmt::format("{} {} {} {} {} {} {} {} {} {}", t.shape.hidden, t.shape.intermediate, t.shape.local_experts,
+                         t.shape.top_k, t.load.tokens, t.load.local_tokens, t.load.rows, t.load.active,
+                         fmt::join(t.load.padded_rows, ","), t.part ? static_cast<int>(*t.part) : -1);
+    }
+    std::string operator()(const TimedAttention& t) const {
+      std::string text = fmt::format("{} {} {} {} {} {}", t.shape.query_heads, t.shape.kv_heads, t.shape.key_dim,
+                                     t.shape.value_dim, t.decode.sequences, t.decode.visible_keys);
+      for (const PrefillWork& p : t.prefill) text += fmt::format(" {} {} {}", p.new_tokens, p.keys, p.pairs);
+      return text;
+    }
+    std::string operator()(const TimedQuantize& t) const {
+      return fmt::format("{} {} {}", static_cast<int>(t.pass), t.m, t.k);
+    }
+    std::string operator()(const TimedRecurrence& t) const {
+      return fmt::format("{} {} {} {} {} {} {}", t.shape.heads, t.shape.key_dim, t.shape.value_dim,
+                         t.work.decode_sequences, t.work.prefill_sequences, t.work.prefill_tokens,
+                         t.work.longest_prefill);
+    }
+    std::string operator()(const TimedPass& t) const { return fmt::format("{}", t.bytes.value); }
+  };
+  return sample.section + ' ' + std::visit(Text{}, sample.timed);
+}
+
+using Fastest = std::map<std::string, const KernelSample*>;
+
+Fastest fastest_of(std::span<const KernelSample* const> samples) {
+  Fastest fastest;
+  for (const KernelSample* sample : samples) {
+    const KernelSample*& place = fastest[sizes_of(*sample)];
+    if (place == nullptr || sample->measured < place->measured) place = sample;
+  }
+  return fastest;
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+/// Logarithms by regime.
+using ByRegime = std::array<std::vector<double>, kSizeRegimes>;
+
+/// The median of each regime, of all where a regime has few.
+RegimeFactors medians(const ByRegime& logs) {
+  std::vector<double> all;
+  for (const std::vector<double>& some : logs) all.insert(all.end(), some.begin(), some.end());
+  RegimeFactors factors = kUnperturbed;
+  for (std::size_t r = 0; r < kSizeRegimes; ++r) {
+    factors[r] = exponential(median(logs[r].size() < kFewestRatios ? all : logs[r]));
+  }
+  return factors;
+}
+
+struct Pairs {
+  std::vector<const KernelSample*> local, reference;
+};
+
+SectionRatio ratio_of(const Pairs& pairs, const KernelProfile& profile, const GpuSpec& local_gpu,
+                      const GpuSpec& reference_gpu) {
+  const std::vector<double> here = predict_kernels(pairs.local, local_gpu, profile);
+  const std::vector<double> there = predict_kernels(pairs.reference, reference_gpu, profile);
+  ByRegime measured, corrections;
+  for (std::size_t i = 0; i < pairs.local.size(); ++i) {
+    const auto regime = static_cast<std::size_t>(size_regime(*pairs.local[i]));
+    measured[regime].push_back(logarithm(pairs.local[i]->measured / pairs.reference[i]->measured));
+    corrections[regime].push_back(measured[regime].back() - logarithm(here[i] / there[i]));
+  }
+  SectionRatio ratio;
+  ratio.rows = pairs.local.size();
+  ratio.factor = medians(corrections);
+  ratio.local_to_reference = medians(measured);
+  std::vector<double> deviations;
+  for (std::size_t r = 0; r < kSizeRegimes; ++r) {
+    for (const double log : corrections[r]) deviations.push_back(std::abs(log - logarithm(ratio.factor[r])));
+  }
+  constexpr double sd_of_median_deviation = 1.4826;  // of a normal law
+  ratio.log_sd = sd_of_median_deviation * median(deviations);
+  return ratio;
+}
+
+}  // namespace
+
+std::map<std::string, SectionRatio> rescale(KernelProfile& profile, const GpuSpec& local_gpu,
+                                            std::span<const KernelSample* const> local, const GpuSpec& reference_gpu,
+                                            std::span<const KernelSample* const> reference) {
+  std::map<std::string, SectionRatio> ratios;
+  std::map<std::string, Pairs> pairs;
+  const Fastest there = fastest_of(reference);
+  for (const auto& [sizes, sample] : fastest_of(local)) {
+    ratios[sample->section];
+    const auto other = there.find(sizes);
+    if (other == there.end()) continue;
+    pairs[sample->section].local.push_back(sample);
+    pairs[sample->section].reference.push_back(other->second);
+  }
+  // All ratios before any factor: a product's time can contain another section's.
+  const KernelProfile before = profile;
+  for (auto& [key, ratio] : ratios) {
+    const auto found = pairs.find(key);
+    const std::size_t rows = found == pairs.end() ? 0 : found->second.local.size();
+    const std::string provider = local.front()->provider;
+    if (rows < kFewestRatios) {
+      ratio.rows = rows;
+      ratio.problem =
+          fmt::format("{} rows of {} were measured on both GPUs, {} are needed", rows, provider, kFewestRatios);
+      continue;
+    }
+    KernelProfile probe = before;
+    const std::optional<KernelSection> section = kernel_section(found->second.local.front()->op, key, probe);
+    if (!section) {
+      ratio.problem = "no such section in a profile";
+      continue;
+    }
+    const SectionOrigin& known = section->origin(probe);
+    if (known.gpu != reference_gpu.id || !known.derived_from.empty() || section_origin(before, key) == nullptr) {
+      ratio.problem = fmt::format("{} was not measured by {} on {}", key, profile.provider, reference_gpu.id);
+      continue;
+    }
+    ratio = ratio_of(found->second, before, local_gpu, reference_gpu);
+    section->factor(profile) = ratio.factor;
+    SectionOrigin& origin = section->origin(profile);
+    const double farther = local_gpu.architecture == reference_gpu.architecture ? 0 : kOtherArchitectureLogSd;
+    for (RegimeErrors& errors : origin.errors) {
+      errors.log_sd = std::hypot(errors.log_sd, ratio.log_sd, farther);
+    }
+    origin.source += fmt::format("; rescaled to {} by {} of {} over {}: {} rows, median ratio {:.3g}, {:.3g}, {:.3g}",
+                                 local_gpu.id, provider, local_gpu.id, reference_gpu.id, ratio.rows,
+                                 ratio.local_to_reference[0], ratio.local_to_reference[1], ratio.local_to_reference[2]);
+  }
+  return ratios;
+}
+
+}  // namespace moesim
