@@ -31,7 +31,7 @@ namespace moesim {
 namespace {
 
 constexpr PositionalRow positionals[] = {{.name = "MEASURED.csv", .most = 64}};
-constexpr auto rows = with_table_options(std::array<OptionRow, 10>{
+constexpr auto rows = with_table_options(std::array<OptionRow, 11>{
     {{.name = "section",
       .value = "NAME",
       .meaning = "only this section of the profile: ring, all_to_all, network, gemm/fp8, ...",
@@ -61,6 +61,10 @@ constexpr auto rows = with_table_options(std::array<OptionRow, 10>{
       .meaning = "refit every kernel profile in it that holds these kernels; prints as --cross-validate",
       .completion = Completion::folder},
      {.name = "cross-validate", .meaning = "print errors on what fits did not see, by GPU and family, as Markdown"},
+     {.name = "plots",
+      .value = "FOLDER",
+      .meaning = "with --cross-validate or --profiles of kernels: predicted against measured as OP.svg in it",
+      .completion = Completion::folder},
      {.name = "quiet", .letter = 'q', .meaning = "no progress on stderr"}}});
 
 std::string today() {

@@ -18,8 +18,10 @@
 #include "config/read_kernel_table.h"
 #include "config/read_profile.h"
 #include "report/kernel_profile_json.h"
+#include "report/kernel_scatter.h"
 #include "report/kernel_validation_text.h"
 #include "report/output_file.h"
+#include "report/plots.h"
 
 namespace moesim {
 
@@ -273,6 +275,15 @@ int cross_validate(const Fitting& fitting, const Arguments& arguments, const Tex
                              score(samples, gpu, fitted.at({from.gpu, from.provider}))});
       }
     }
+  }
+  if (arguments.has("plots")) {
+    const std::filesystem::path file =
+        std::filesystem::path(arguments.value("plots")) / fmt::format("{}.svg", name(fitting.op));
+    const std::string problem =
+        gnuplot_found()
+            ? plot_kernels(validations, fmt::format("{}: shapes that the fit did not see", name(fitting.op)), file)
+            : "--plots needs gnuplot on the PATH";
+    if (!problem.empty()) return fail(exit_missing, problem);
   }
   fmt::print("{}", kernel_validation_markdown(fitting.op, fitting.samples, validations, transfers, command));
   return exit_ok;
