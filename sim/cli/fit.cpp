@@ -363,11 +363,14 @@ int fit_profile(Fitting& fitting, CommOp op, const Arguments& arguments, const s
 }
 
 int run(const Arguments& arguments) {
+  if (arguments.has("plots") && !arguments.has("cross-validate") && !arguments.has("profiles")) {
+    return fail(exit_usage, "fit: --plots needs --cross-validate or --profiles");
+  }
   if (const auto op = kernel_op(arguments.value("op"))) {
     if (arguments.has("as") || arguments.has("reference")) return rescale_kernels(*op, arguments, today());
     return fit_kernels(*op, arguments, command_line("fit", arguments, rows), today());
   }
-  for (const char* const option : {"as", "reference"}) {
+  for (const char* const option : {"as", "reference", "plots"}) {
     if (arguments.has(option)) {
       return fail(exit_usage, fmt::format("fit: --{} is for kernels, and --op is {}", option, arguments.value("op")));
     }
@@ -408,7 +411,7 @@ int run(const Arguments& arguments) {
 
 const Command& fit_command() {
   static const Command command = {.name = "fit",
-                                  .summary = "Fits a profile to measured communication; prints its errors.",
+                                  .summary = "Fits a profile to measured kernels or communication; prints its errors.",
                                   .example = "moesim fit nccl_sweep.csv --op nccl --cluster node.json -o my.json",
                                   .positionals = positionals,
                                   .options = rows,
