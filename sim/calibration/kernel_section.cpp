@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <type_traits>
 #include <utility>
 
 #include "hardware/operator_shape.h"
@@ -100,9 +101,10 @@ std::vector<Field<DecodeAttentionSection>> decode_fields() {
 
 std::vector<Field<PrefillAttentionSection>> prefill_fields() {
   using S = PrefillAttentionSection;
-  return {MOESIM_TIME(fixed, 0.3, 8, 100),      MOESIM_TIME(per_unit, 0.001, 0.6, 30),
-          MOESIM_NUMBER(compute, 0.05, 0.6, 1), MOESIM_NUMBER(memory, 0.05, 0.7, 1),
-          MOESIM_NUMBER(norm, 1, 2, 8),         MOESIM_NUMBER(longest, 0.01, 0.7, 10)};
+  return {MOESIM_TIME(fixed, 0.3, 8, 100),       MOESIM_TIME(per_unit, 0.001, 0.6, 30),
+          MOESIM_NUMBER(compute, 0.05, 0.6, 1),  MOESIM_NUMBER(memory, 0.05, 0.7, 1),
+          MOESIM_NUMBER(norm, 1, 2, 8),          MOESIM_NUMBER(longest, 0.01, 0.7, 10),
+          MOESIM_NUMBER(kv_passes, 0.01, 1, 10), MOESIM_CACHE};
 }
 
 std::vector<Field<PassSection>> pass_fields() {
@@ -220,7 +222,21 @@ std::optional<KernelSection> listed(const std::vector<Field<Section>>& fields,
   }
   if (wanted.head_dim < 1) return std::nullopt;
   const std::size_t i = place_of(profile.*family, wanted);
-  return section_of<Section>(fields, [=](KernelProfile& p) -> Section& { return (p.*family)[i]; });
+  KernelSection section = section_of<Section>(fields, [=](KernelProfile& p) -> Section& { return (p.*family)[i]; });
+  if constexpr (std::is_same_v<Section, PrefillAttentionSection>) {
+    // A choice is the rows of a tile plus the number of its packing.
+    section.blocks = {64, 65, 66, 128, 129, 130, 256, 257, 258};
+    section.set_block = [=](KernelProfile& p, int block) {
+      Section& s = (p.*family)[i];
+      s.tile_rows = block - block % 64;
+      s.packing = static_cast<QueryPacking>(block % 64);
+    };
+    section.get_block = [=](const KernelProfile& p) {
+      const Section& s = (p.*family)[i];
+      return static_cast<int>(s.tile_rows) + static_cast<int>(s.packing);
+    };
+  }
+  return section;
 }
 
 std::optional<KernelSection> found_section(KernelOp op, std::string_view key, KernelProfile& profile) {

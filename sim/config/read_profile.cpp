@@ -242,9 +242,10 @@ DecodeAttentionSection read_decode(const JsonReader& r) {
 }
 
 PrefillAttentionSection read_prefill(const JsonReader& r) {
-  constexpr std::array<std::string_view, 12> known{"math",  "kv_cache", "head_dim", "absorbed",
-                                                   "fixed", "per_unit", "compute",  "memory",
-                                                   "norm",  "longest",  "residual", "origin"};
+  constexpr std::array<std::string_view, 16> known{
+      "math", "kv_cache", "head_dim",  "absorbed", "fixed",     "per_unit", "compute",  "memory",
+      "norm", "longest",  "tile_rows", "packing",  "kv_passes", "cache",    "residual", "origin"};
+  constexpr std::array<std::string_view, 3> packings{"group", "single", "heads"};
   r.expect_only(known);
   PrefillAttentionSection s;
   s.math = r.at("math").data_type();
@@ -257,6 +258,12 @@ PrefillAttentionSection read_prefill(const JsonReader& r) {
   s.memory = efficiency(r.at("memory"));
   s.norm = norm(r.at("norm"));
   s.longest = r.at("longest").number_in(0, 100);
+  if (const std::optional<JsonReader> rows = r.find("tile_rows")) s.tile_rows = rows->integer_in(1, 4096);
+  if (const std::optional<JsonReader> packing = r.find("packing")) {
+    s.packing = static_cast<QueryPacking>(packing->choice(packings));
+  }
+  if (const std::optional<JsonReader> passes = r.find("kv_passes")) s.kv_passes = passes->number_in(0, 100);
+  s.cache = cache_of(r);
   s.residual = residual_of(r);
   s.origin = read_origin(r);
   return s;

@@ -18,7 +18,7 @@ constexpr std::array<std::int64_t, 5> kSplits{1, 2, 4, 8, 16};
 constexpr std::int64_t kDepth = 64;        // elements of k that a tile consumes at once
 constexpr std::int64_t kWidenedRows = 16;  // rows of a matrix instruction of weight-only kernels
 constexpr double kOutputBytes = 2;         // results are bf16
-constexpr std::int64_t kQueryRows = 128;   // rows of an attention tile
+constexpr std::int64_t kQueryRows = 128;   // rows of the tiles that a residual counts
 constexpr std::int64_t kKeyBlock = 64;     // keys are padded to this
 constexpr std::int64_t kLatentHeads = 64;  // query heads in one unit of absorbed MLA
 constexpr std::int64_t kQueryGroup = 16;   // query heads of a KV head are padded to this
@@ -272,37 +272,50 @@ Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<co
   const double width = real(shape.key_dim + shape.value_dim);
   const double key_bytes =
       real(kv_heads) * (shape.latent ? real(shape.key_dim) : width) * bytes_per_element(shape.kv_cache);
-  double units = 0, packed_units = 0;        // tiles of 128 rows
-  double products = 0, packed_products = 0;  // query rows x keys
-  double longest = 0, bytes = 0;
+  const std::int64_t tile = section.tile_rows;
+  double units = 0, packed_units = 0;              // tiles
+  double unit_products = 0, packed_products = 0;   // tiles x keys
+  double longest = 0, bytes = 0, kv_elements = 0;  // rows x keys, of the tile that sees most; of the new tokens
+  double place_units = 0, place_products = 0;      // residual_place
   std::int64_t longest_chunk = 0;
   for (const PrefillWork& w : work) {
     if (w.new_tokens <= 0) continue;
     longest_chunk = std::max(longest_chunk, w.new_tokens);
     const double mean = w.pairs / real(w.new_tokens);
     const double keys = round_up(mean + kKeyBlock, kKeyBlock);
-    const double u = real(shape.query_heads * ceil_div(w.new_tokens, kQueryRows));
-    const double packed = real(kv_heads * ceil_div(w.new_tokens * shape.query_heads, kv_heads * kQueryRows));
+    const double u = real(shape.query_heads * ceil_div(w.new_tokens, tile));
+    const double packed = real(kv_heads * ceil_div(w.new_tokens * shape.query_heads, kv_heads * tile));
+    const double placed = real(kv_heads * ceil_div(w.new_tokens * shape.query_heads, kv_heads * kQueryRows));
     units += u;
     packed_units += packed;
-    products += u * kQueryRows * keys;
-    packed_products += packed * kQueryRows * keys;
+    place_units += placed;
+    unit_products += u * keys;
+    packed_products += packed * keys;
+    place_products += placed * keys;
     // The last tile of a causal mask sees twice the mean, never more than all keys.
     const double most = std::min(round_up(real(w.keys), kKeyBlock), round_up(2 * mean + kKeyBlock, kKeyBlock));
-    longest = std::max(longest, kQueryRows * most);
+    longest = std::max(longest, real(tile) * most);
     bytes += real(w.new_tokens * shape.query_heads) * width * kOutputBytes + real(w.keys) * key_bytes;
+    kv_elements += real(w.new_tokens * kv_heads) * (shape.latent ? real(shape.key_dim) : width);
   }
   if (units == 0) return {};
   const double per_product = 2 * width * p.inverse_rate;
   const double tail = section.longest * longest * gpu_.multiprocessors;
-  const double memory = bytes * p.inverse_bandwidth;
+  double inverse_bandwidth = p.inverse_bandwidth;
+  if (cache_ == CacheState::replayed) inverse_bandwidth /= cache_speed(section.cache, bytes, real(gpu_.l2.value));
+  const double memory = bytes * inverse_bandwidth;
+  const double writes = section.kv_passes * kv_elements * kOutputBytes * inverse_bandwidth;
   const double per_unit = section.per_unit.seconds();
-  const auto time = [&](double tiles, double all) {
-    return per_unit * std::max(1.0, tiles / gpu_.multiprocessors) + p.norm(memory, std::max(all, tail) * per_product);
+  const auto time = [&](double tiles, double products) {
+    return per_unit * std::max(1.0, tiles / gpu_.multiprocessors) +
+           p.norm(memory, std::max(products * real(tile), tail) * per_product);
   };
-  const double form = section.fixed.seconds() + std::min(time(units, products), time(packed_units, packed_products));
-  const double residual =
-      section.residual(packed_units / gpu_.multiprocessors, packed_products / (packed_units * kQueryRows));
+  const bool may_pack =
+      section.packing != QueryPacking::heads && (section.packing == QueryPacking::group || longest_chunk == 1);
+  double attention = time(units, unit_products);
+  if (may_pack && packed_units < units) attention = std::min(attention, time(packed_units, packed_products));
+  const double form = section.fixed.seconds() + writes + attention;
+  const double residual = section.residual(place_units / gpu_.multiprocessors, place_products / place_units);
   return Duration::from_seconds(form * residual *
                                 factor_of(section.factor, prefill_family(shape), real(longest_chunk)));
 }

@@ -116,6 +116,13 @@ struct DecodeAttentionSection {
   SectionOrigin origin;
 };
 
+/// What a tile of a prefill kernel holds: rows of one query head, or rows of all query heads of a KV head side by side.
+enum class QueryPacking : std::uint8_t {
+  group,   ///< whichever is quicker (FlashAttention-3's pack_gqa)
+  single,  ///< the group where no chunk has more than one token (FlashAttention-2 swaps heads and rows there)
+  heads,   ///< always one head (TensorRT-LLM's context kernels)
+};
+
 struct PrefillAttentionSection {
   DataType math = DataType::bf16, kv_cache = DataType::bf16;
   std::int64_t head_dim = 128;
@@ -123,7 +130,11 @@ struct PrefillAttentionSection {
   Duration fixed;
   Duration per_unit;
   double compute = 0, memory = 0, norm = 1;
-  double longest = 1;  ///< lw: weight of the longest unit
+  double longest = 1;                          ///< lw: weight of the longest unit
+  std::int64_t tile_rows = 128;                ///< R
+  QueryPacking packing = QueryPacking::group;  ///< of a tile
+  double kv_passes = 0;  ///< wk: passes over the new keys and values at 16 bits beside the kernel: quantised, written
+  CacheGain cache = {};
   KernelResidual residual = {};
   RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;

@@ -135,6 +135,18 @@ ordered_json section_json(const DecodeAttentionSection& s) {
                   s);
 }
 
+std::string_view name(QueryPacking packing) {
+  switch (packing) {
+    case QueryPacking::group:
+      return "group";
+    case QueryPacking::single:
+      return "single";
+    case QueryPacking::heads:
+      return "heads";
+  }
+  return "group";
+}
+
 ordered_json section_json(const PrefillAttentionSection& s, bool mla) {
   ordered_json json{{"math", name(s.math)}, {"kv_cache", name(s.kv_cache)}, {"head_dim", s.head_dim}};
   if (mla) json["absorbed"] = s.absorbed;
@@ -143,7 +155,10 @@ ordered_json section_json(const PrefillAttentionSection& s, bool mla) {
                {"compute", number(s.compute)},
                {"memory", number(s.memory)},
                {"norm", number(s.norm)},
-               {"longest", number(s.longest)}});
+               {"longest", number(s.longest)},
+               {"tile_rows", s.tile_rows},
+               {"packing", name(s.packing)},
+               {"kv_passes", number(s.kv_passes)}});
   return finished(std::move(json), s);
 }
 
