@@ -99,6 +99,18 @@ std::vector<Field<DecodeAttentionSection>> decode_fields() {
           MOESIM_NUMBER(split_keys, 1, 64, 524288), MOESIM_CACHE};
 }
 
+/// Absorbed MLA. Starts between kernels that split every sequence and those that split none.
+std::vector<Field<DecodeAttentionSection>> latent_decode_fields() {
+  using S = DecodeAttentionSection;
+  std::vector<Field<S>> fields = decode_fields();
+  for (Field<S>& field : fields) {
+    if (field.key == "split_keys") field.typical = 2048;
+  }
+  fields.push_back(MOESIM_NUMBER(wide_unit, 1, 2, 8));
+  fields.push_back(MOESIM_NUMBER(last_round, 0.5, 0.8, 1));
+  return fields;
+}
+
 std::vector<Field<PrefillAttentionSection>> prefill_fields() {
   using S = PrefillAttentionSection;
   return {MOESIM_TIME(fixed, 0.3, 8, 100),       MOESIM_TIME(per_unit, 0.001, 0.6, 30),
@@ -236,6 +248,13 @@ std::optional<KernelSection> listed(const std::vector<Field<Section>>& fields,
       return static_cast<int>(s.tile_rows) + static_cast<int>(s.packing);
     };
   }
+  if constexpr (std::is_same_v<Section, DecodeAttentionSection>) {
+    if (parts[0] == "mla_decode") {
+      section.blocks = {16, 64};  // query heads of a unit
+      section.set_block = [=](KernelProfile& p, int heads) { (p.*family)[i].tile_heads = heads; };
+      section.get_block = [=](const KernelProfile& p) { return static_cast<int>((p.*family)[i].tile_heads); };
+    }
+  }
   return section;
 }
 
@@ -277,7 +296,7 @@ std::optional<KernelSection> found_section(KernelOp op, std::string_view key, Ke
       if (family == "attention_prefill") return listed(prefill_fields(), &P::attention_prefill, parts, profile);
       break;
     case KernelOp::mla_decode:
-      if (family == "mla_decode") return listed(decode_fields(), &P::mla_decode, parts, profile);
+      if (family == "mla_decode") return listed(latent_decode_fields(), &P::mla_decode, parts, profile);
       break;
     case KernelOp::mla_prefill:
       if (family == "mla_prefill") return listed(prefill_fields(), &P::mla_prefill, parts, profile);

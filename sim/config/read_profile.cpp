@@ -220,9 +220,9 @@ GroupedSection read_grouped(const JsonReader& r) {
 }
 
 DecodeAttentionSection read_decode(const JsonReader& r) {
-  constexpr std::array<std::string_view, 13> known{"math",     "kv_cache", "head_dim", "fixed", "underfilled",
-                                                   "per_unit", "compute",  "memory",   "norm",  "split_keys",
-                                                   "cache",    "residual", "origin"};
+  constexpr std::array<std::string_view, 16> known{
+      "math", "kv_cache",   "head_dim",   "fixed",     "underfilled", "per_unit", "compute",  "memory",
+      "norm", "split_keys", "tile_heads", "wide_unit", "last_round",  "cache",    "residual", "origin"};
   r.expect_only(known);
   DecodeAttentionSection s;
   s.math = r.at("math").data_type();
@@ -235,6 +235,9 @@ DecodeAttentionSection read_decode(const JsonReader& r) {
   s.memory = efficiency(r.at("memory"));
   s.norm = norm(r.at("norm"));
   s.split_keys = r.at("split_keys").number_in(1, 1e9);
+  if (const std::optional<JsonReader> heads = r.find("tile_heads")) s.tile_heads = heads->integer_in(1, 4096);
+  if (const std::optional<JsonReader> wide = r.find("wide_unit")) s.wide_unit = wide->number_in(1, 8);
+  if (const std::optional<JsonReader> last = r.find("last_round")) s.last_round = last->number_in(0, 1);
   s.cache = cache_of(r);
   s.residual = residual_of(r);
   s.origin = read_origin(r);

@@ -21,6 +21,7 @@ constexpr double kOutputBytes = 2;         // results are bf16
 constexpr std::int64_t kQueryRows = 128;   // rows of the tiles that a residual counts
 constexpr std::int64_t kKeyBlock = 64;     // keys are padded to this
 constexpr std::int64_t kLatentHeads = 64;  // query heads in one unit of absorbed MLA
+constexpr std::int64_t kWideHeads = 128;   // and in one of the kernels for many heads
 constexpr std::int64_t kQueryGroup = 16;   // query heads of a KV head are padded to this
 constexpr double kScanChunk = 64;          // tokens
 constexpr double kScanState = 128 * 128;   // state elements of a head to which per_chunk refers
@@ -253,10 +254,39 @@ Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeW
   const double flops =
       sequences * kv_heads * rows * round_up(keys, kKeyBlock) * 2 * real(shape.key_dim + shape.value_dim);
   const double load = units / gpu_.multiprocessors;
-  double memory = bytes * p.inverse_bandwidth / std::min(1.0, load * std::ceil(keys / section.split_keys));
-  if (cache_ == CacheState::replayed) memory /= cache_speed(section.cache, bytes, real(gpu_.l2.value));
-  const double time = section.fixed.seconds() + section.underfilled.seconds() * std::max(0.0, 1 - load) +
-                      section.per_unit.seconds() * std::max(1.0, load) + p.norm(memory, flops * p.inverse_rate);
+  double inverse_bandwidth = p.inverse_bandwidth;
+  if (cache_ == CacheState::replayed) inverse_bandwidth /= cache_speed(section.cache, bytes, real(gpu_.l2.value));
+  const auto around = [&](double filled, double unit) {  // beside the kernel's inner loop
+    return section.underfilled.seconds() * std::max(0.0, 1 - filled) + unit * std::max(1.0, filled);
+  };
+  double time = section.fixed.seconds();
+  if (latent && section.last_round > 0) {
+    const double head_walk = 2 * real(shape.key_dim + shape.value_dim) * gpu_.multiprocessors * p.inverse_rate;
+    const double share = std::max(1.0, keys / section.split_keys);
+    const auto kernel = [&](std::int64_t heads, double unit, double key_walk) {
+      const std::int64_t count = work.sequences * ceil_div(shape.query_heads, heads);
+      const double filled = real(count) / gpu_.multiprocessors;
+      // As many splits as leave all units in one round, none shorter than c.
+      const double most = real(std::max<std::int64_t>(1, gpu_.multiprocessors / count));
+      const double longest = std::max(keys / most, std::min(keys, section.split_keys));
+      const std::int64_t pieces = count * static_cast<std::int64_t>(std::ceil(keys / longest * (1 - 1e-12)));
+      const std::int64_t left = pieces % gpu_.multiprocessors;
+      const double last = left == 0 ? 0 : 2 * left <= gpu_.multiprocessors ? section.last_round : 1;
+      const double walk = key_walk * round_up(longest, kKeyBlock) * (real(pieces / gpu_.multiprocessors) + last);
+      return around(filled, unit) + p.norm(bytes * inverse_bandwidth / std::min(1.0, filled * share), walk);
+    };
+    const double unit = section.per_unit.seconds();
+    if (section.tile_heads < kLatentHeads) {
+      const double wide = real(kWideHeads) * head_walk;
+      time += std::min(kernel(section.tile_heads, unit, wide / section.wide_unit),
+                       kernel(kWideHeads, unit * section.wide_unit, wide));
+    } else {
+      time += kernel(section.tile_heads, unit, real(section.tile_heads) * head_walk);
+    }
+  } else {
+    const double memory = bytes * inverse_bandwidth / std::min(1.0, load * std::ceil(keys / section.split_keys));
+    time += around(load, section.per_unit.seconds()) + p.norm(memory, flops * p.inverse_rate);
+  }
   return Duration::from_seconds(time * section.residual(load, keys) *
                                 factor_of(section.factor, decode_family(shape), keys));
 }

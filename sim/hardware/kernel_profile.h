@@ -109,7 +109,11 @@ struct DecodeAttentionSection {
   Duration underfilled;  ///< ts: with fewer units than multiprocessors
   Duration per_unit;     ///< tu: for each round of units over the multiprocessors
   double compute = 0, memory = 0, norm = 1;
-  double split_keys = 1;  ///< c: keys of a split along the context
+  double split_keys = 1;         ///< c: keys of a split along the context
+  std::int64_t tile_heads = 64;  ///< R: query heads in a unit of absorbed MLA
+  double wide_unit = 1;  ///< kw: where R < 64, a unit of 128 heads of the other kernel over one of R heads, in time
+  double last_round =
+      0;  ///< rl: share of a round of units that a last one takes that is half full or less; 0: no rounds
   CacheGain cache;
   KernelResidual residual = {};
   RegimeFactors factor = kUnperturbed;
