@@ -63,8 +63,8 @@ Hard cases, and the likely reason (read from the rows and from what is known of 
   quantise the split along k: 64 to 1,023 rows are worst.
 - **nvfp4 on B200**: tiles of 2 x 128 rows over two multiprocessors and no split: steps between 64 and 1,023 rows.
 - **fp8 MoE of TensorRT-LLM, vLLM on A100, nvfp4 of SGLang**: autotuned tactics within the x_min filter still differ by up to 1.5.
-- **MLA decode of A100**: no split along the context (one unit walks all keys), so that rounds of units show as steps; of B200: 32 query heads take another
-  kernel, 1.4 times slower than both 8 and 128, which no fit without those heads can know.
+- **MLA decode of B200**: 32 query heads take 1.4 times as long as both 8 and 128. Two kernels, of 16 and of 128 heads a unit, explain most of it; which one
+  TensorRT-LLM takes near the crossing, and how it splits 128 heads over fp8 caches, no fit without those heads can know.
 - **Prefill rows of wide EP** ran eagerly: 287 us of host time hide what small sizes take on the device.
 
 END
