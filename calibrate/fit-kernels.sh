@@ -66,7 +66,7 @@ Hard cases, and the likely reason (read from the rows and from what is known of 
 - **MLA decode of B200**: 32 query heads take 1.4 times as long as both 8 and 128. Two kernels, of 16 and of 128 heads a unit, explain most of it; which one
   TensorRT-LLM takes near the crossing, and how it splits 128 heads over fp8 caches, no fit without those heads can know.
 - **Prefill attention of 64-wide heads**: with an fp8 cache and a window of 128 keys, TensorRT-LLM on H100 takes up to 1.5 times as long as without the window
-  (256 to 2,048 tokens), on a sixteenth of the pairs: another kernel. On L40S times jump where the rows pass its L2, and three layouts leave two to a fit.
+  (256 to 1,024 tokens) for three to one quarter of the pairs: another kernel. On L40S times jump where the rows pass its L2, and three layouts leave two to a fit.
 - **Prefill rows of wide EP** ran eagerly: 287 us of host time hide what small sizes take on the device.
 
 END
