@@ -2,7 +2,7 @@
 # Fits the kernel profiles that ship, and writes results/calibration/kernels.md.
 # Usage: calibrate/fit-kernels.sh FOLDER   (with the tables of measured kernels)
 # SOURCE_DATE_EPOCH sets the date in the profiles. Fits start from typical constants, not from those in the profiles, so
-# that a second run writes the same bytes. About ten minutes of one core.
+# that a second run writes the same bytes. About a quarter of an hour of one core.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -87,8 +87,10 @@ Hard cases, and the likely reason (read from the rows and from what is known of 
   quantise the split along k: 64 to 1,023 rows are worst.
 - **nvfp4 on B200**: tiles of 2 x 128 rows over two multiprocessors and no split: steps between 64 and 1,023 rows.
 - **fp8 MoE of TensorRT-LLM, vLLM on A100, nvfp4 of SGLang**: autotuned tactics within the x_min filter still differ by up to 1.5.
-- **MLA decode of A100**: no split along the context (one unit walks all keys), so that rounds of units show as steps; of B200: 32 query heads take another
-  kernel, 1.4 times slower than both 8 and 128, which no fit without those heads can know.
+- **MLA decode of B200**: 32 query heads take 1.4 times as long as both 8 and 128. Two kernels, of 16 and of 128 heads a unit, explain most of it; which one
+  TensorRT-LLM takes near the crossing, and how it splits 128 heads over fp8 caches, no fit without those heads can know.
+- **Prefill attention of 64-wide heads**: with an fp8 cache and a window of 128 keys, TensorRT-LLM on H100 takes up to 1.5 times as long as without the window
+  (256 to 1,024 tokens) for three to one quarter of the pairs: another kernel. On L40S times jump where the rows pass its L2, and three layouts leave two to a fit.
 - **Prefill rows of wide EP** ran eagerly: 287 us of host time hide what small sizes take on the device.
 
 END

@@ -24,6 +24,7 @@ constexpr std::size_t kOwnFolds = 10;    // shapes that have a fold each
 constexpr std::size_t kFewRows = 400;    // of the first fits
 constexpr std::size_t kManyRows = 1500;  // of the last one: what ten constants can use
 constexpr int kMoreStarts = 2;
+constexpr std::size_t kFullyFitted = 2;  // choices of a section that are all fitted from all starts
 constexpr std::size_t kAxisKnots = 8;
 constexpr double kShrinkage = 2;          // rows' worth of a residual of zero at every knot
 constexpr double kLargestResidual = 0.7;  // log; within what config/read_profile accepts
@@ -99,9 +100,23 @@ void fit_constants(const GpuSpec& gpu, const KernelSection& section, std::span<c
     typical.push_back(logarithm(c.typical));
     high.push_back(logarithm(c.high));
   }
+  std::vector<int> blocks = section.blocks.empty() ? std::vector<int>{0} : section.blocks;
+  if (blocks.size() > kFullyFitted) {
+    // Many choices: the one that fits a few rows best from the typical constants.
+    double least = INFINITY;
+    int chosen = 0;
+    for (const int block : blocks) {
+      section.set_block(tried, block);
+      const LeastSquaresEnd end = fitted(gpu, section, few, tried, {typical}, 30);
+      if (end.cost >= least) continue;
+      least = end.cost;
+      chosen = block;
+    }
+    blocks = {chosen};
+  }
   LeastSquaresEnd best;
   int best_block = 0;
-  for (const int block : section.blocks.empty() ? std::vector<int>{0} : section.blocks) {
+  for (const int block : blocks) {
     if (block != 0) section.set_block(tried, block);
     // Halves of the bounds around the typical: their corners are far from any kernel.
     std::vector<double> inner_low, inner_high;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <type_traits>
 #include <utility>
 
 #include "hardware/operator_shape.h"
@@ -98,11 +99,24 @@ std::vector<Field<DecodeAttentionSection>> decode_fields() {
           MOESIM_NUMBER(split_keys, 1, 64, 524288), MOESIM_CACHE};
 }
 
+/// Absorbed MLA. Starts between kernels that split every sequence and those that split none.
+std::vector<Field<DecodeAttentionSection>> latent_decode_fields() {
+  using S = DecodeAttentionSection;
+  std::vector<Field<S>> fields = decode_fields();
+  for (Field<S>& field : fields) {
+    if (field.key == "split_keys") field.typical = 2048;
+  }
+  fields.push_back(MOESIM_NUMBER(wide_unit, 1, 2, 8));
+  fields.push_back(MOESIM_NUMBER(last_round, 0.5, 0.8, 1));
+  return fields;
+}
+
 std::vector<Field<PrefillAttentionSection>> prefill_fields() {
   using S = PrefillAttentionSection;
-  return {MOESIM_TIME(fixed, 0.3, 8, 100),      MOESIM_TIME(per_unit, 0.001, 0.6, 30),
-          MOESIM_NUMBER(compute, 0.05, 0.6, 1), MOESIM_NUMBER(memory, 0.05, 0.7, 1),
-          MOESIM_NUMBER(norm, 1, 2, 8),         MOESIM_NUMBER(longest, 0.01, 0.7, 10)};
+  return {MOESIM_TIME(fixed, 0.3, 8, 100),       MOESIM_TIME(per_unit, 0.001, 0.6, 30),
+          MOESIM_NUMBER(compute, 0.05, 0.6, 1),  MOESIM_NUMBER(memory, 0.05, 0.7, 1),
+          MOESIM_NUMBER(norm, 1, 2, 8),          MOESIM_NUMBER(longest, 0.01, 0.7, 10),
+          MOESIM_NUMBER(kv_passes, 0.01, 1, 10), MOESIM_CACHE};
 }
 
 std::vector<Field<PassSection>> pass_fields() {
@@ -221,7 +235,28 @@ std::optional<KernelSection> listed(const std::vector<Field<Section>>& fields,
   }
   if (wanted.head_dim < 1) return std::nullopt;
   const std::size_t i = place_of(profile.*family, wanted);
-  return section_of<Section>(fields, [=](KernelProfile& p) -> Section& { return (p.*family)[i]; });
+  KernelSection section = section_of<Section>(fields, [=](KernelProfile& p) -> Section& { return (p.*family)[i]; });
+  if constexpr (std::is_same_v<Section, PrefillAttentionSection>) {
+    // A choice is the rows of a tile plus the number of its packing.
+    section.blocks = {64, 65, 66, 128, 129, 130, 256, 257, 258};
+    section.set_block = [=](KernelProfile& p, int block) {
+      Section& s = (p.*family)[i];
+      s.tile_rows = block - block % 64;
+      s.packing = static_cast<QueryPacking>(block % 64);
+    };
+    section.get_block = [=](const KernelProfile& p) {
+      const Section& s = (p.*family)[i];
+      return static_cast<int>(s.tile_rows) + static_cast<int>(s.packing);
+    };
+  }
+  if constexpr (std::is_same_v<Section, DecodeAttentionSection>) {
+    if (parts[0] == "mla_decode") {
+      section.blocks = {16, 64};  // query heads of a unit
+      section.set_block = [=](KernelProfile& p, int heads) { (p.*family)[i].tile_heads = heads; };
+      section.get_block = [=](const KernelProfile& p) { return static_cast<int>((p.*family)[i].tile_heads); };
+    }
+  }
+  return section;
 }
 
 std::optional<KernelSection> found_section(KernelOp op, std::string_view key, KernelProfile& profile) {
@@ -262,7 +297,7 @@ std::optional<KernelSection> found_section(KernelOp op, std::string_view key, Ke
       if (family == "attention_prefill") return listed(prefill_fields(), &P::attention_prefill, parts, profile);
       break;
     case KernelOp::mla_decode:
-      if (family == "mla_decode") return listed(decode_fields(), &P::mla_decode, parts, profile);
+      if (family == "mla_decode") return listed(latent_decode_fields(), &P::mla_decode, parts, profile);
       break;
     case KernelOp::mla_prefill:
       if (family == "mla_prefill") return listed(prefill_fields(), &P::mla_prefill, parts, profile);

@@ -28,7 +28,7 @@ struct KernelSection {
   KernelOp op = KernelOp::gemm;
   std::string key;  ///< "gemm/bf16", "attention_decode/bf16/fp8/128": as `KernelSample::section`
   std::vector<KernelConstant> constants;
-  std::vector<int> blocks;  ///< row blocks of a grouped GEMM to choose from; empty elsewhere
+  std::vector<int> blocks;  ///< to choose from: row blocks of a grouped GEMM, tiles of prefill; empty elsewhere
   std::function<void(KernelProfile&, int)> set_block;
   std::function<SectionOrigin&(KernelProfile&)> origin;
   std::function<RegimeFactors&(KernelProfile&)> factor;

@@ -236,9 +236,9 @@ GroupedSection read_grouped(const JsonReader& r) {
 }
 
 DecodeAttentionSection read_decode(const JsonReader& r) {
-  constexpr std::array<std::string_view, 14> known{"factor",      "math",     "kv_cache", "head_dim", "fixed",
-                                                   "underfilled", "per_unit", "compute",  "memory",   "norm",
-                                                   "split_keys",  "cache",    "residual", "origin"};
+  constexpr std::array<std::string_view, 17> known{
+      "factor", "math",       "kv_cache",   "head_dim",  "fixed",      "underfilled", "per_unit", "compute", "memory",
+      "norm",   "split_keys", "tile_heads", "wide_unit", "last_round", "cache",       "residual", "origin"};
   r.expect_only(known);
   DecodeAttentionSection s;
   s.math = r.at("math").data_type();
@@ -251,6 +251,9 @@ DecodeAttentionSection read_decode(const JsonReader& r) {
   s.memory = efficiency(r.at("memory"));
   s.norm = norm(r.at("norm"));
   s.split_keys = r.at("split_keys").number_in(1, 1e9);
+  if (const std::optional<JsonReader> heads = r.find("tile_heads")) s.tile_heads = heads->integer_in(1, 4096);
+  if (const std::optional<JsonReader> wide = r.find("wide_unit")) s.wide_unit = wide->number_in(1, 8);
+  if (const std::optional<JsonReader> last = r.find("last_round")) s.last_round = last->number_in(0, 1);
   s.cache = cache_of(r);
   s.residual = residual_of(r);
   s.factor = factor_of(r);
@@ -259,9 +262,10 @@ DecodeAttentionSection read_decode(const JsonReader& r) {
 }
 
 PrefillAttentionSection read_prefill(const JsonReader& r) {
-  constexpr std::array<std::string_view, 13> known{"factor",  "math",     "kv_cache", "head_dim", "absorbed",
-                                                   "fixed",   "per_unit", "compute",  "memory",   "norm",
-                                                   "longest", "residual", "origin"};
+  constexpr std::array<std::string_view, 17> known{
+      "factor", "math",    "kv_cache",  "head_dim", "absorbed",  "fixed", "per_unit", "compute", "memory",
+      "norm",   "longest", "tile_rows", "packing",  "kv_passes", "cache", "residual", "origin"};
+  constexpr std::array<std::string_view, 3> packings{"group", "single", "heads"};
   r.expect_only(known);
   PrefillAttentionSection s;
   s.math = r.at("math").data_type();
@@ -274,6 +278,12 @@ PrefillAttentionSection read_prefill(const JsonReader& r) {
   s.memory = efficiency(r.at("memory"));
   s.norm = norm(r.at("norm"));
   s.longest = r.at("longest").number_in(0, 100);
+  if (const std::optional<JsonReader> rows = r.find("tile_rows")) s.tile_rows = rows->integer_in(1, 4096);
+  if (const std::optional<JsonReader> packing = r.find("packing")) {
+    s.packing = static_cast<QueryPacking>(packing->choice(packings));
+  }
+  if (const std::optional<JsonReader> passes = r.find("kv_passes")) s.kv_passes = passes->number_in(0, 100);
+  s.cache = cache_of(r);
   s.residual = residual_of(r);
   s.factor = factor_of(r);
   s.origin = read_origin(r);

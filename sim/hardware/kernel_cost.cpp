@@ -18,9 +18,10 @@ constexpr std::array<std::int64_t, 5> kSplits{1, 2, 4, 8, 16};
 constexpr std::int64_t kDepth = 64;        // elements of k that a tile consumes at once
 constexpr std::int64_t kWidenedRows = 16;  // rows of a matrix instruction of weight-only kernels
 constexpr double kOutputBytes = 2;         // results are bf16
-constexpr std::int64_t kQueryRows = 128;   // rows of an attention tile
+constexpr std::int64_t kQueryRows = 128;   // rows of the tiles that a residual counts
 constexpr std::int64_t kKeyBlock = 64;     // keys are padded to this
 constexpr std::int64_t kLatentHeads = 64;  // query heads in one unit of absorbed MLA
+constexpr std::int64_t kWideHeads = 128;   // and in one of the kernels for many heads
 constexpr std::int64_t kQueryGroup = 16;   // query heads of a KV head are padded to this
 constexpr double kScanChunk = 64;          // tokens
 constexpr double kScanState = 128 * 128;   // state elements of a head to which per_chunk refers
@@ -253,10 +254,39 @@ Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeW
   const double flops =
       sequences * kv_heads * rows * round_up(keys, kKeyBlock) * 2 * real(shape.key_dim + shape.value_dim);
   const double load = units / gpu_.multiprocessors;
-  double memory = bytes * p.inverse_bandwidth / std::min(1.0, load * std::ceil(keys / section.split_keys));
-  if (cache_ == CacheState::replayed) memory /= cache_speed(section.cache, bytes, real(gpu_.l2.value));
-  const double time = section.fixed.seconds() + section.underfilled.seconds() * std::max(0.0, 1 - load) +
-                      section.per_unit.seconds() * std::max(1.0, load) + p.norm(memory, flops * p.inverse_rate);
+  double inverse_bandwidth = p.inverse_bandwidth;
+  if (cache_ == CacheState::replayed) inverse_bandwidth /= cache_speed(section.cache, bytes, real(gpu_.l2.value));
+  const auto around = [&](double filled, double unit) {  // beside the kernel's inner loop
+    return section.underfilled.seconds() * std::max(0.0, 1 - filled) + unit * std::max(1.0, filled);
+  };
+  double time = section.fixed.seconds();
+  if (latent && section.last_round > 0) {
+    const double head_walk = 2 * real(shape.key_dim + shape.value_dim) * gpu_.multiprocessors * p.inverse_rate;
+    const double share = std::max(1.0, keys / section.split_keys);
+    const auto kernel = [&](std::int64_t heads, double unit, double key_walk) {
+      const std::int64_t count = work.sequences * ceil_div(shape.query_heads, heads);
+      const double filled = real(count) / gpu_.multiprocessors;
+      // As many splits as leave all units in one round, none shorter than c.
+      const double most = real(std::max<std::int64_t>(1, gpu_.multiprocessors / count));
+      const double longest = std::max(keys / most, std::min(keys, section.split_keys));
+      const std::int64_t pieces = count * static_cast<std::int64_t>(std::ceil(keys / longest * (1 - 1e-12)));
+      const std::int64_t left = pieces % gpu_.multiprocessors;
+      const double last = left == 0 ? 0 : 2 * left <= gpu_.multiprocessors ? section.last_round : 1;
+      const double walk = key_walk * round_up(longest, kKeyBlock) * (real(pieces / gpu_.multiprocessors) + last);
+      return around(filled, unit) + p.norm(bytes * inverse_bandwidth / std::min(1.0, filled * share), walk);
+    };
+    const double unit = section.per_unit.seconds();
+    if (section.tile_heads < kLatentHeads) {
+      const double wide = real(kWideHeads) * head_walk;
+      time += std::min(kernel(section.tile_heads, unit, wide / section.wide_unit),
+                       kernel(kWideHeads, unit * section.wide_unit, wide));
+    } else {
+      time += kernel(section.tile_heads, unit, real(section.tile_heads) * head_walk);
+    }
+  } else {
+    const double memory = bytes * inverse_bandwidth / std::min(1.0, load * std::ceil(keys / section.split_keys));
+    time += around(load, section.per_unit.seconds()) + p.norm(memory, flops * p.inverse_rate);
+  }
   return Duration::from_seconds(time * section.residual(load, keys) *
                                 factor_of(section.factor, decode_family(shape), keys));
 }
@@ -272,37 +302,50 @@ Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<co
   const double width = real(shape.key_dim + shape.value_dim);
   const double key_bytes =
       real(kv_heads) * (shape.latent ? real(shape.key_dim) : width) * bytes_per_element(shape.kv_cache);
-  double units = 0, packed_units = 0;        // tiles of 128 rows
-  double products = 0, packed_products = 0;  // query rows x keys
-  double longest = 0, bytes = 0;
+  const std::int64_t tile = section.tile_rows;
+  double units = 0, packed_units = 0;              // tiles
+  double unit_products = 0, packed_products = 0;   // tiles x keys
+  double longest = 0, bytes = 0, kv_elements = 0;  // rows x keys, of the tile that sees most; of the new tokens
+  double place_units = 0, place_products = 0;      // residual_place
   std::int64_t longest_chunk = 0;
   for (const PrefillWork& w : work) {
     if (w.new_tokens <= 0) continue;
     longest_chunk = std::max(longest_chunk, w.new_tokens);
     const double mean = w.pairs / real(w.new_tokens);
     const double keys = round_up(mean + kKeyBlock, kKeyBlock);
-    const double u = real(shape.query_heads * ceil_div(w.new_tokens, kQueryRows));
-    const double packed = real(kv_heads * ceil_div(w.new_tokens * shape.query_heads, kv_heads * kQueryRows));
+    const double u = real(shape.query_heads * ceil_div(w.new_tokens, tile));
+    const double packed = real(kv_heads * ceil_div(w.new_tokens * shape.query_heads, kv_heads * tile));
+    const double placed = real(kv_heads * ceil_div(w.new_tokens * shape.query_heads, kv_heads * kQueryRows));
     units += u;
     packed_units += packed;
-    products += u * kQueryRows * keys;
-    packed_products += packed * kQueryRows * keys;
+    place_units += placed;
+    unit_products += u * keys;
+    packed_products += packed * keys;
+    place_products += placed * keys;
     // The last tile of a causal mask sees twice the mean, never more than all keys.
     const double most = std::min(round_up(real(w.keys), kKeyBlock), round_up(2 * mean + kKeyBlock, kKeyBlock));
-    longest = std::max(longest, kQueryRows * most);
+    longest = std::max(longest, real(tile) * most);
     bytes += real(w.new_tokens * shape.query_heads) * width * kOutputBytes + real(w.keys) * key_bytes;
+    kv_elements += real(w.new_tokens * kv_heads) * (shape.latent ? real(shape.key_dim) : width);
   }
   if (units == 0) return {};
   const double per_product = 2 * width * p.inverse_rate;
   const double tail = section.longest * longest * gpu_.multiprocessors;
-  const double memory = bytes * p.inverse_bandwidth;
+  double inverse_bandwidth = p.inverse_bandwidth;
+  if (cache_ == CacheState::replayed) inverse_bandwidth /= cache_speed(section.cache, bytes, real(gpu_.l2.value));
+  const double memory = bytes * inverse_bandwidth;
+  const double writes = section.kv_passes * kv_elements * kOutputBytes * inverse_bandwidth;
   const double per_unit = section.per_unit.seconds();
-  const auto time = [&](double tiles, double all) {
-    return per_unit * std::max(1.0, tiles / gpu_.multiprocessors) + p.norm(memory, std::max(all, tail) * per_product);
+  const auto time = [&](double tiles, double products) {
+    return per_unit * std::max(1.0, tiles / gpu_.multiprocessors) +
+           p.norm(memory, std::max(products * real(tile), tail) * per_product);
   };
-  const double form = section.fixed.seconds() + std::min(time(units, products), time(packed_units, packed_products));
-  const double residual =
-      section.residual(packed_units / gpu_.multiprocessors, packed_products / (packed_units * kQueryRows));
+  const bool may_pack =
+      section.packing != QueryPacking::heads && (section.packing == QueryPacking::group || longest_chunk == 1);
+  double attention = time(units, unit_products);
+  if (may_pack && packed_units < units) attention = std::min(attention, time(packed_units, packed_products));
+  const double form = section.fixed.seconds() + writes + attention;
+  const double residual = section.residual(place_units / gpu_.multiprocessors, place_products / place_units);
   return Duration::from_seconds(form * residual *
                                 factor_of(section.factor, prefill_family(shape), real(longest_chunk)));
 }

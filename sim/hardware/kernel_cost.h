@@ -44,11 +44,20 @@ class KernelCost {
   ///     + pn(cache bytes / (em W min(1, u ceil(keys / c) / S)), padded flops / (ec P)),
   /// u = sequences x KV heads (latent: x ceil(query heads / 64)); the group of query heads is padded to 16 (latent:
   /// 64), keys to 64. Assumes all sequences have the mean number of keys. Residual: u / S, keys.
+  /// Absorbed MLA with last_round > 0 counts rounds of units, each of which walks its keys alone: u = sequences x
+  /// ceil(query heads / R), pieces n = u ceil(keys / l) with l = max(keys / max(1, floor(S / u)), min(keys, c)),
+  ///     fixed + ts max(0, 1 - u / S) + tu max(u / S, 1)
+  ///     + pn(cache bytes / (em W min(1, u max(1, keys / c) / S)), ceil64(l) R 2(dk + dv) S (floor(n / S) + last) / (ec
+  ///     P)),
+  /// last = 0 where S divides n, rl where n mod S <= S / 2 (two units share a multiprocessor otherwise), else 1. With
+  /// R < 64 the quicker of two kernels: one of 128 heads a unit, and one of R whose units take 1 / kw of its time.
   Duration decode_attention(const AttentionShape& shape, const DecodeWork& work) const;
 
-  /// One varlen kernel over all sequences: fixed + min over {one head, one KV head's whole group a tile} of
-  ///     tu max(u / S, 1) + pn(bytes / (em W), max(sum_i u_i 128 keys_i 2(dk + dv), lw longest unit S) / (ec P)),
-  /// u_i tiles of 128 rows, keys_i the mean number of visible keys + 64 rounded up to 64. Cached keys are read again.
+  /// One varlen kernel over all sequences: fixed + wk new KV bytes / (em W) + min over {one head, one KV head's whole
+  /// group a tile}, as far as the kernel packs (`packing`), of
+  ///     tu max(u / S, 1) + pn(bytes / (em W), max(sum_i u_i R keys_i 2(dk + dv), lw longest unit S) / (ec P)),
+  /// u_i tiles of R rows, keys_i the mean number of visible keys + 64 rounded up to 64. Cached keys are read again; new
+  /// KV bytes, at 16 bits, are what kernels before this one rotate, quantise and write.
   /// Decode steps of a mixed batch are a call of decode_attention of their own; the times add. Absorbed MLA (`latent`)
   /// takes the `absorbed` sections of `mla_prefill`; other shapes with key_dim != value_dim its expanded ones.
   /// Residual: packed tiles of all sequences / S, mean keys of a query.

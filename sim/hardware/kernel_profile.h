@@ -110,11 +110,22 @@ struct DecodeAttentionSection {
   Duration underfilled;  ///< ts: with fewer units than multiprocessors
   Duration per_unit;     ///< tu: for each round of units over the multiprocessors
   double compute = 0, memory = 0, norm = 1;
-  double split_keys = 1;  ///< c: keys of a split along the context
+  double split_keys = 1;         ///< c: keys of a split along the context
+  std::int64_t tile_heads = 64;  ///< R: query heads in a unit of absorbed MLA
+  double wide_unit = 1;  ///< kw: where R < 64, a unit of 128 heads of the other kernel over one of R heads, in time
+  double last_round =
+      0;  ///< rl: share of a round of units that a last one takes that is half full or less; 0: no rounds
   CacheGain cache;
   KernelResidual residual = {};
   RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
+};
+
+/// What a tile of a prefill kernel holds: rows of one query head, or rows of all query heads of a KV head side by side.
+enum class QueryPacking : std::uint8_t {
+  group,   ///< whichever is quicker (FlashAttention-3's pack_gqa)
+  single,  ///< the group where no chunk has more than one token (FlashAttention-2 swaps heads and rows there)
+  heads,   ///< always one head (TensorRT-LLM's context kernels)
 };
 
 struct PrefillAttentionSection {
@@ -124,7 +135,11 @@ struct PrefillAttentionSection {
   Duration fixed;
   Duration per_unit;
   double compute = 0, memory = 0, norm = 1;
-  double longest = 1;  ///< lw: weight of the longest unit
+  double longest = 1;                          ///< lw: weight of the longest unit
+  std::int64_t tile_rows = 128;                ///< R
+  QueryPacking packing = QueryPacking::group;  ///< of a tile
+  double kv_passes = 0;  ///< wk: passes over the new keys and values at 16 bits beside the kernel: quantised, written
+  CacheGain cache = {};
   KernelResidual residual = {};
   RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;

@@ -125,17 +125,33 @@ ordered_json section_json(const GroupedSection& s) {
 }
 
 ordered_json section_json(const DecodeAttentionSection& s) {
-  return finished({{"math", name(s.math)},
-                   {"kv_cache", name(s.kv_cache)},
-                   {"head_dim", s.head_dim},
-                   {"fixed", us(s.fixed)},
-                   {"underfilled", us(s.underfilled)},
-                   {"per_unit", us(s.per_unit)},
-                   {"compute", number(s.compute)},
-                   {"memory", number(s.memory)},
-                   {"norm", number(s.norm)},
-                   {"split_keys", number(s.split_keys)}},
-                  s);
+  ordered_json json{{"math", name(s.math)},
+                    {"kv_cache", name(s.kv_cache)},
+                    {"head_dim", s.head_dim},
+                    {"fixed", us(s.fixed)},
+                    {"underfilled", us(s.underfilled)},
+                    {"per_unit", us(s.per_unit)},
+                    {"compute", number(s.compute)},
+                    {"memory", number(s.memory)},
+                    {"norm", number(s.norm)},
+                    {"split_keys", number(s.split_keys)}};
+  if (s.last_round > 0) {
+    json.update(
+        {{"tile_heads", s.tile_heads}, {"wide_unit", number(s.wide_unit)}, {"last_round", number(s.last_round)}});
+  }
+  return finished(std::move(json), s);
+}
+
+std::string_view name(QueryPacking packing) {
+  switch (packing) {
+    case QueryPacking::group:
+      return "group";
+    case QueryPacking::single:
+      return "single";
+    case QueryPacking::heads:
+      return "heads";
+  }
+  return "group";
 }
 
 ordered_json section_json(const PrefillAttentionSection& s, bool mla) {
@@ -146,7 +162,10 @@ ordered_json section_json(const PrefillAttentionSection& s, bool mla) {
                {"compute", number(s.compute)},
                {"memory", number(s.memory)},
                {"norm", number(s.norm)},
-               {"longest", number(s.longest)}});
+               {"longest", number(s.longest)},
+               {"tile_rows", s.tile_rows},
+               {"packing", name(s.packing)},
+               {"kv_passes", number(s.kv_passes)}});
   return finished(std::move(json), s);
 }
 

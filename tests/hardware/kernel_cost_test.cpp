@@ -294,6 +294,109 @@ TEST(DecodeAttention, AbsorbedLatentsAreReadOnceAndCanBeBoundByCompute) {
               7 + read_us(tokens * 1152), 0.01);
 }
 
+/// MLA over a memory without limit, in rounds of which a half full one takes 3/4.
+KernelCost walking(double split_keys, std::int64_t tile_heads, double wide_unit) {
+  GpuSpec gpu = round_gpu();
+  gpu.memory_bandwidth = {1e20};
+  KernelProfile profile = plain_profile();
+  profile.mla_decode[0].last_round = 0.75;
+  profile.mla_decode[0].split_keys = split_keys;
+  profile.mla_decode[0].tile_heads = tile_heads;
+  profile.mla_decode[0].wide_unit = wide_unit;
+  return {gpu, profile};
+}
+
+/// Microseconds without the fixed time; every sequence has `keys`.
+double walk_us(const KernelCost& kernels, std::int64_t query_heads, std::int64_t sequences, std::int64_t keys) {
+  const AttentionShape shape{
+      .query_heads = query_heads, .kv_heads = 1, .key_dim = 576, .value_dim = 512, .latent = true};
+  return kernels.decode_attention(shape, {sequences, sequences * keys}).microseconds() - 7;
+}
+
+TEST(DecodeAttention, UnitsOfLatentHeadsWalkTheirKeysAloneInRounds) {
+  // One of 128 multiprocessors takes 64 heads x 4096 keys x 2 x 1088 FLOPs at 1 / 128 of the rate.
+  const KernelCost kernels = walking(1e9, 64, 1);
+  const double walk = bf16_us(64.0 * 4096 * 2 * 1088 * 128);
+  for (const auto& [sequences, rounds] : std::vector<std::pair<std::int64_t, double>>{
+           {1, 0.75}, {64, 0.75}, {65, 1}, {128, 1}, {129, 1.75}, {192, 1.75}, {193, 2}, {1024, 8}}) {
+    EXPECT_NEAR(walk_us(kernels, 16, sequences, 4096), rounds * walk, 1e-6 * walk) << sequences;
+    // 128 heads are two units.
+    EXPECT_NEAR(walk_us(kernels, 128, sequences, 4096), walk_us(kernels, 64, 2 * sequences, 4096), 1e-6 * walk);
+  }
+}
+
+TEST(DecodeAttention, SplitsAlongTheKeysShortenTheWalkWhileMultiprocessorsAreFree) {
+  const KernelCost kernels = walking(64, 64, 1);
+  const auto walk = [](double keys) { return bf16_us(64 * keys * 2 * 1088 * 128); };
+  EXPECT_NEAR(walk_us(kernels, 64, 1, 8192), walk(64), 1e-6);          // 128 pieces of 64 keys
+  EXPECT_NEAR(walk_us(kernels, 64, 1, 2048), 0.75 * walk(64), 1e-6);   // 32 pieces
+  EXPECT_NEAR(walk_us(kernels, 64, 32, 8192), walk(2048), 1e-6);       // 4 pieces each
+  EXPECT_NEAR(walk_us(kernels, 64, 256, 8192), 2 * walk(8192), 1e-6);  // none is split
+}
+
+TEST(DecodeAttention, OfManyLatentHeadsTakesTheQuickerOfTwoKernels) {
+  // A unit of 16 heads takes a quarter of one of 128: eight of them are slower, two are quicker.
+  const KernelCost kernels = walking(1e9, 16, 4);
+  const double wide = bf16_us(128.0 * 4096 * 2 * 1088 * 128);
+  EXPECT_NEAR(walk_us(kernels, 128, 128, 4096), wide, 1e-6 * wide);
+  EXPECT_NEAR(walk_us(kernels, 32, 128, 4096), 2 * wide / 4, 1e-6 * wide);
+  EXPECT_NEAR(walk_us(kernels, 8, 128, 4096), wide / 4, 1e-6 * wide);
+}
+
+/// Only the units count, 2 us for each that a multiprocessor takes.
+double units_us(QueryPacking packing, std::int64_t tile_rows, std::int64_t tokens) {
+  GpuSpec gpu = round_gpu();
+  gpu.bf16 = {1e24};
+  gpu.memory_bandwidth = {1e24};
+  KernelProfile profile = plain_profile();
+  profile.attention_prefill[0].per_unit = Duration::microseconds(2);
+  profile.attention_prefill[0].packing = packing;
+  profile.attention_prefill[0].tile_rows = tile_rows;
+  const AttentionShape shape{.query_heads = 64, .kv_heads = 8, .key_dim = 128, .value_dim = 128};
+  const double n = static_cast<double>(tokens);
+  const std::vector<PrefillWork> work(256, {.new_tokens = tokens, .keys = tokens, .pairs = n * (n + 1) / 2});
+  return KernelCost(gpu, profile).prefill_attention(shape, work).microseconds() - 9;
+}
+
+TEST(PrefillAttention, TilesHoldTheHeadsThatTheKernelPacks) {
+  // 256 sequences x 64 heads of a token: 16,384 tiles on 128 multiprocessors, or an eighth where a group shares one.
+  EXPECT_NEAR(units_us(QueryPacking::heads, 128, 1), 256, 1e-3);
+  EXPECT_NEAR(units_us(QueryPacking::group, 128, 1), 32, 1e-3);
+  EXPECT_NEAR(units_us(QueryPacking::single, 128, 1), 32, 1e-3);
+  // 16 tokens of 8 heads fill one tile.
+  EXPECT_NEAR(units_us(QueryPacking::heads, 128, 16), 256, 1e-3);
+  EXPECT_NEAR(units_us(QueryPacking::group, 128, 16), 32, 1e-3);
+  EXPECT_NEAR(units_us(QueryPacking::single, 128, 16), 256, 1e-3);
+  // Rows of a tile.
+  EXPECT_NEAR(units_us(QueryPacking::heads, 64, 256), 4 * 256, 1e-3);
+  EXPECT_NEAR(units_us(QueryPacking::heads, 256, 256), 256, 1e-3);
+}
+
+TEST(PrefillAttention, KernelsBeforeItPassOverTheNewKeysOnly) {
+  KernelProfile profile = plain_profile();
+  profile.attention_prefill[0].kv_passes = 3;
+  for (const DataType cache : {DataType::bf16, DataType::fp8}) {
+    const AttentionShape shape{.query_heads = 32, .kv_heads = 8, .key_dim = 128, .value_dim = 128, .kv_cache = cache};
+    const PrefillWork work{.new_tokens = 512, .keys = 100'512, .pairs = 512 * (100'000 + 256.5)};
+    EXPECT_NEAR(KernelCost(round_gpu(), profile).prefill_attention(shape, {&work, 1}).microseconds(),
+                plain().prefill_attention(shape, {&work, 1}).microseconds() + read_us(3 * 512.0 * 8 * 256 * 2), 0.01);
+  }
+}
+
+TEST(PrefillAttention, ReadsFromTheCacheOnlyWhereItIsReplayed) {
+  GpuSpec gpu = round_gpu();
+  gpu.bf16 = {1e24};
+  KernelProfile profile = plain_profile();
+  profile.attention_prefill[0].cache = {.gain = 3, .share = 0.5};
+  const AttentionShape shape{.query_heads = 32, .kv_heads = 8, .key_dim = 128, .value_dim = 128};
+  const PrefillWork work{.new_tokens = 128, .keys = 128, .pairs = 128 * 64.5};
+  const double bytes = 128.0 * (32 + 8) * 256 * 2;
+  const double x = bytes / (0.5 * static_cast<double>(gpu.l2.value));
+  EXPECT_NEAR(KernelCost(gpu, profile).prefill_attention(shape, {&work, 1}).microseconds(), 9 + read_us(bytes), 1e-3);
+  EXPECT_NEAR(KernelCost(gpu, profile, CacheState::replayed).prefill_attention(shape, {&work, 1}).microseconds(),
+              9 + read_us(bytes) / (1 + 3 / (1 + x * x * x * x * x * x)), 1e-3);
+}
+
 TEST(PrefillAttention, TakesThePairsInSightAtTheComputeRate) {
   // n = 8192 new tokens over c cached: (c + (n + 1) / 2) keys on average, + 64 rounded up to 64 for the diagonal.
   const AttentionShape shape{.query_heads = 32, .kv_heads = 8, .key_dim = 128, .value_dim = 128};
