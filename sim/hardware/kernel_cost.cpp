@@ -14,6 +14,9 @@ struct Tile {
   int rows, columns;
 };
 constexpr std::array<Tile, 7> kTiles{{{64, 64}, {64, 128}, {128, 64}, {128, 128}, {64, 256}, {128, 256}, {256, 128}}};
+constexpr std::array<Tile, 16> kNarrowTiles{{{128, 128}, {128, 112}, {128, 96}, {128, 80}, {128, 64}, {128, 48}, {128, 32}, {128, 16},
+                                             {64, 128}, {64, 112}, {64, 96}, {64, 80}, {64, 64}, {64, 48}, {64, 32}, {64, 16}}};
+constexpr double kScaleDepth = 128;  // columns of k that share a scale
 constexpr std::array<std::int64_t, 5> kSplits{1, 2, 4, 8, 16};
 constexpr std::int64_t kDepth = 64;        // elements of k that a tile consumes at once
 constexpr std::int64_t kWidenedRows = 16;  // rows of a matrix instruction of weight-only kernels
@@ -169,16 +172,22 @@ KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheSt
     PreparedGemm p{.fixed = section.fixed.seconds(),
                    .batched_fixed = section.batched_fixed.seconds(),
                    .split = section.split.seconds(),
-                   .wave = {},
+                   .tiles = {},
+                   .splits = section.tiles == TileChoice::wide ? kSplits.size() : 1,
                    .per_wave = section.per_wave.seconds(),
                    .inverse_bandwidth = 1 / (section.memory * gpu.memory_bandwidth.value),
                    .bandwidth_share = section.tiles_for_bandwidth / s,
                    .norm = norm(section.norm)};
     const double peak = matrix_peak(gpu_, section.math).value;
-    for (std::size_t t = 0; t < kTiles.size(); ++t) {
-      const double a = kTiles[t].rows, b = kTiles[t].columns;
+    const double fma = section.promotion > 0 ? section.promotion * 2 * s / (gpu.fp32.value * kScaleDepth) : 0;
+    const double load = section.draw.value > 0 ? bytes_per_element(section.math) / section.draw.value : 0;
+    const std::span<const Tile> tiles =
+        section.tiles == TileChoice::wide ? std::span<const Tile>(kTiles) : std::span<const Tile>(kNarrowTiles);
+    for (const Tile& tile : tiles) {
+      const double a = tile.rows, b = tile.columns;
       const double h = a * b / (a + b);
-      p.wave[t] = 2 * a * b * s / (peak * section.compute * h / (h + section.tile_half));
+      const double matrix = 2 * a * b * s / (peak * section.compute * h / (h + section.tile_half));
+      p.tiles.push_back({tile.rows, tile.columns, std::max({matrix + a * b * fma, (a + b) * load, section.step.seconds() / kScaleDepth})});
     }
     gemms_.push_back(std::move(p));
   }
@@ -216,10 +225,11 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
   const bool widened = bits_per_element(shape.weight) < 0.75 * bits_per_element(section.math);
   const double rows = real(ceil_div(shape.m, kWidenedRows) * kWidenedRows);
   double best = INFINITY;
-  for (std::size_t t = 0; t < kTiles.size(); ++t) {
-    const double wave = widened ? p.wave[t] * std::min(1.0, rows / kTiles[t].rows) : p.wave[t];
-    const std::int64_t tiles = shape.batch * ceil_div(shape.m, kTiles[t].rows) * ceil_div(shape.n, kTiles[t].columns);
-    for (const std::int64_t splits : kSplits) {
+  for (const PreparedTile& tile : p.tiles) {
+    const double wave = widened ? tile.wave * std::min(1.0, rows / real(tile.rows)) : tile.wave;
+    const std::int64_t tiles = shape.batch * ceil_div(shape.m, tile.rows) * ceil_div(shape.n, tile.columns);
+    for (std::size_t i = 0; i < p.splits; ++i) {
+      const std::int64_t splits = kSplits[i];
       // A split shorter than one step of k does nothing.
       if (splits > 1 && shape.k <= (splits - 1) * kDepth) break;
       const double depth = real(ceil_div(shape.k, splits * kDepth) * kDepth);

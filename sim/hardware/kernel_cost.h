@@ -82,9 +82,14 @@ class KernelCost {
   using Norms = std::vector<std::pair<double, PNorm>>;  // by exponent
   KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheState cache, Norms known);
 
+  struct PreparedTile {
+    std::int64_t rows, columns;
+    double wave;  // seconds of one wave and one element of k
+  };
   struct PreparedGemm {
     double fixed, batched_fixed, split;  // seconds
-    std::array<double, 7> wave;          // seconds of one wave and one element of k, by tile
+    std::vector<PreparedTile> tiles;
+    std::size_t splits;                  // candidates
     double per_wave;                     // seconds of one wave whatever k
     double inverse_bandwidth;            // seconds a byte, all tiles in flight
     double bandwidth_share;              // of the full bandwidth that one tile in flight draws

@@ -57,6 +57,10 @@ struct CacheGain {
 using RegimeFactors = std::array<double, kSizeRegimes>;
 inline constexpr RegimeFactors kUnperturbed{1, 1, 1};
 
+/// Which tiles a matrix kernel may choose from: those of cuBLAS and CUTLASS with splits along k, or those of DeepGEMM,
+/// 64 or 128 rows by 16 to 128 columns in steps of 16, never split.
+enum class TileChoice { wide, narrow };
+
 /// Efficiencies are relative to the dense matrix peak of `math` and to the memory bandwidth.
 struct GemmSection {
   DataType math = DataType::bf16;
@@ -68,6 +72,10 @@ struct GemmSection {
   Duration per_wave = {};          ///< tw: filling and emptying the pipeline, for each round of tiles
   double tiles_for_bandwidth = 1;  ///< cb: bandwidth grows until S / cb tiles are in flight
   Duration split;                  ///< tk: reduction of a split along k
+  TileChoice tiles = TileChoice::wide;
+  double promotion = 0;     ///< vector FMAs of an accumulator for each 128 columns of k; 0 where none are needed
+  Duration step = {};       ///< ts: least time of 128 columns of k in one tile, a latency
+  BytesPerSecond draw = {};  ///< what one multiprocessor reads of its operands; 0: no bound
   CacheGain cache;
   KernelResidual residual = {};
   RegimeFactors factor = kUnperturbed;

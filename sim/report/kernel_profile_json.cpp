@@ -91,7 +91,11 @@ ordered_json section_json(const GemmSection& s) {
                    {"tile_half", number(s.tile_half)},
                    {"per_wave", us(s.per_wave)},
                    {"tiles_for_bandwidth", number(s.tiles_for_bandwidth)},
-                   {"split", us(s.split)}},
+                   {"split", us(s.split)},
+                   {"tiles", s.tiles == TileChoice::wide ? "wide" : "narrow"},
+                   {"promotion", number(s.promotion)},
+                   {"step", us(s.step)},
+                   {"draw", number(s.draw.value)}},
                   s);
 }
 
