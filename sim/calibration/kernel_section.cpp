@@ -69,11 +69,9 @@ std::vector<Field<GemmSection>> narrow_fields() {
   return {MOESIM_TIME(fixed, 0.3, 5, 60),
           MOESIM_TIME(per_wave, 0.001, 0.5, 20),
           MOESIM_NUMBER(compute, 0.1, 0.75, 1),
-          MOESIM_NUMBER(memory, 0.2, 0.8, 1),
-          MOESIM_NUMBER(norm, 1, 3, 8),
-          MOESIM_TIME(step, 0.01, 0.12, 1),
-          {"draw", 20, 100, 250, [](const S& s) { return s.draw.value / 1e9; }, [](S& s, double v) { s.draw.value = v * 1e9; }},
-          MOESIM_CACHE};
+          MOESIM_NUMBER(memory, 0.2, 0.85, 0.93),
+          MOESIM_NUMBER(norm, 2, 3, 8),
+          {"draw", 30, 90, 128, [](const S& s) { return s.draw.value / 1e9; }, [](S& s, double v) { s.draw.value = v * 1e9; }}};
 }
 
 std::vector<Field<GemmSection>> batched_fields() {
@@ -244,7 +242,7 @@ std::optional<KernelSection> found_section(KernelOp op, std::string_view key, Ke
       if (parts.size() == 2 && family == "gemm" && parts[1] == "fp8_block" && !getenv("OLDFORM")) {
         GemmSection& g = profile.gemm[static_cast<std::size_t>(DataType::fp8_block)];
         g.tiles = TileChoice::narrow; g.promotion = getenv("PROMO") ? atof(getenv("PROMO")) : 1;
-        g.tile_half = 0; g.tiles_for_bandwidth = 1e4; 
+        g.tile_half = 0; g.cache = {}; g.tiles_for_bandwidth = 1e4; 
         return typed(narrow_fields(), &P::gemm, parts);
       }
       if (family == "gemm") return typed(gemm_fields(), &P::gemm, parts);

@@ -142,10 +142,17 @@ SectionOrigin read_origin(const JsonReader& section) {
   return origin;
 }
 
+TileChoice tiles_of(const JsonReader& r) {
+  const std::string name = r.string();
+  if (name == "wide") return TileChoice::wide;
+  if (name != "narrow") r.fail(fmt::format("expected wide or narrow, got \"{}\"", name));
+  return TileChoice::narrow;
+}
+
 GemmSection read_gemm(const JsonReader& r) {
-  constexpr std::array<std::string_view, 13> known{
-      "math",  "batched_fixed", "fixed",    "compute",  "memory", "norm", "tile_half", "tiles_for_bandwidth",
-      "split", "cache",         "residual", "per_wave", "origin"};
+  constexpr std::array<std::string_view, 16> known{
+      "math",  "batched_fixed", "fixed",    "compute",  "memory", "norm",      "tile_half", "tiles_for_bandwidth",
+      "split", "cache",         "residual", "per_wave", "tiles",  "promotion", "draw",      "origin"};
   r.expect_only(known);
   GemmSection s;
   s.math = r.at("math").data_type();
@@ -158,6 +165,9 @@ GemmSection read_gemm(const JsonReader& r) {
   s.tiles_for_bandwidth = r.at("tiles_for_bandwidth").number_in(1e-2, 1e4);
   s.split = time(r.at("split"));
   if (const std::optional<JsonReader> wave = r.find("per_wave")) s.per_wave = time(*wave);
+  if (const std::optional<JsonReader> tiles = r.find("tiles")) s.tiles = tiles_of(*tiles);
+  if (const std::optional<JsonReader> promotion = r.find("promotion")) s.promotion = promotion->number_in(0, 8);
+  if (const std::optional<JsonReader> draw = r.find("draw")) s.draw = draw->bandwidth();
   s.cache = cache_of(r);
   s.residual = residual_of(r);
   s.origin = read_origin(r);

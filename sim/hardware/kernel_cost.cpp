@@ -174,7 +174,6 @@ KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheSt
                    .split = section.split.seconds(),
                    .tiles = {},
                    .splits = section.tiles == TileChoice::wide ? kSplits.size() : 1,
-                   .per_wave = section.per_wave.seconds(),
                    .inverse_bandwidth = 1 / (section.memory * gpu.memory_bandwidth.value),
                    .bandwidth_share = section.tiles_for_bandwidth / s,
                    .norm = norm(section.norm)};
@@ -187,7 +186,7 @@ KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheSt
       const double a = tile.rows, b = tile.columns;
       const double h = a * b / (a + b);
       const double matrix = 2 * a * b * s / (peak * section.compute * h / (h + section.tile_half));
-      p.tiles.push_back({tile.rows, tile.columns, std::max({matrix + a * b * fma, (a + b) * load, section.step.seconds() / kScaleDepth})});
+      p.tiles.push_back({tile.rows, tile.columns, std::max(matrix + a * b * fma, (a + b) * load), section.per_wave.seconds()});
     }
     gemms_.push_back(std::move(p));
   }
@@ -233,7 +232,7 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
       // A split shorter than one step of k does nothing.
       if (splits > 1 && shape.k <= (splits - 1) * kDepth) break;
       const double depth = real(ceil_div(shape.k, splits * kDepth) * kDepth);
-      const double compute = real(ceil_div(tiles * splits, processors)) * (wave * depth + p.per_wave);
+      const double compute = real(ceil_div(tiles * splits, processors)) * (wave * depth + tile.finish);
       if (compute >= best) continue;
       const double partial = splits > 1 ? 8 * results * real(splits) : 0;
       const double share = std::min(1.0, p.bandwidth_share * real(tiles * splits));

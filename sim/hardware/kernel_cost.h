@@ -85,12 +85,12 @@ class KernelCost {
   struct PreparedTile {
     std::int64_t rows, columns;
     double wave;  // seconds of one wave and one element of k
+    double finish;  // seconds of one wave whatever k
   };
   struct PreparedGemm {
     double fixed, batched_fixed, split;  // seconds
     std::vector<PreparedTile> tiles;
     std::size_t splits;                  // candidates
-    double per_wave;                     // seconds of one wave whatever k
     double inverse_bandwidth;            // seconds a byte, all tiles in flight
     double bandwidth_share;              // of the full bandwidth that one tile in flight draws
     PNorm norm;

@@ -74,7 +74,6 @@ struct GemmSection {
   Duration split;                  ///< tk: reduction of a split along k
   TileChoice tiles = TileChoice::wide;
   double promotion = 0;     ///< vector FMAs of an accumulator for each 128 columns of k; 0 where none are needed
-  Duration step = {};       ///< ts: least time of 128 columns of k in one tile, a latency
   BytesPerSecond draw = {};  ///< what one multiprocessor reads of its operands; 0: no bound
   CacheGain cache;
   KernelResidual residual = {};

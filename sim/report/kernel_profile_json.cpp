@@ -82,21 +82,20 @@ ordered_json finished(ordered_json json, const Section& s) {
 }
 
 ordered_json section_json(const GemmSection& s) {
-  return finished({{"math", name(s.math)},
-                   {"fixed", us(s.fixed)},
-                   {"batched_fixed", us(s.batched_fixed)},
-                   {"compute", number(s.compute)},
-                   {"memory", number(s.memory)},
-                   {"norm", number(s.norm)},
-                   {"tile_half", number(s.tile_half)},
-                   {"per_wave", us(s.per_wave)},
-                   {"tiles_for_bandwidth", number(s.tiles_for_bandwidth)},
-                   {"split", us(s.split)},
-                   {"tiles", s.tiles == TileChoice::wide ? "wide" : "narrow"},
-                   {"promotion", number(s.promotion)},
-                   {"step", us(s.step)},
-                   {"draw", number(s.draw.value)}},
-                  s);
+  ordered_json json{{"math", name(s.math)},
+                    {"fixed", us(s.fixed)},
+                    {"batched_fixed", us(s.batched_fixed)},
+                    {"compute", number(s.compute)},
+                    {"memory", number(s.memory)},
+                    {"norm", number(s.norm)},
+                    {"tile_half", number(s.tile_half)},
+                    {"per_wave", us(s.per_wave)},
+                    {"tiles_for_bandwidth", number(s.tiles_for_bandwidth)},
+                    {"split", us(s.split)}};
+  if (s.tiles == TileChoice::narrow) json["tiles"] = "narrow";
+  if (s.promotion > 0) json["promotion"] = number(s.promotion);
+  if (s.draw.value > 0) json["draw"] = fmt::format("{:.5g} GB/s", s.draw.value * 1e-9);
+  return finished(std::move(json), s);
 }
 
 ordered_json section_json(const MoeSection& s) {
