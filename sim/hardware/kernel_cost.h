@@ -85,14 +85,14 @@ class KernelCost {
   struct PreparedTile {
     std::int64_t rows, columns;
     double wave;  // seconds of one wave and one element of k
-    double finish;  // seconds of one wave whatever k
   };
   struct PreparedGemm {
     double fixed, batched_fixed, split;  // seconds
     std::vector<PreparedTile> tiles;
-    std::size_t splits;                  // candidates
-    double inverse_bandwidth;            // seconds a byte, all tiles in flight
-    double bandwidth_share;              // of the full bandwidth that one tile in flight draws
+    std::size_t splits;        // candidates
+    double per_wave;           // seconds of one wave whatever k
+    double inverse_bandwidth;  // seconds a byte, all tiles in flight
+    double bandwidth_share;    // of the full bandwidth that one tile in flight draws
     PNorm norm;
   };
   struct PreparedAttention {
@@ -169,8 +169,18 @@ class MoeCost {
 
   explicit MoeCost(PNorm norm) : norm_(std::move(norm)) {}
 
+  /// Narrow tiles of grouped GEMMs, each with what its choice costs in both products.
+  struct GroupedTile {
+    std::size_t block = 0;           // index into kMoeBlocks
+    std::array<double, 2> rounds{};  // of one padded row over all multiprocessors
+    std::array<double, 2> wave{};    // seconds of a round
+  };
+  /// Least time of the matrix units for product `g`.
+  double compute(const ExpertLoad& load, std::size_t g) const;
+
   PNorm norm_;
   std::array<Gemm, 2> gemms_;
+  std::vector<GroupedTile> tiles_;                // empty: `gemms_` says it all
   std::size_t first_block_ = 0, last_block_ = 0;  // candidates, indices into kMoeBlocks
   double fixed_ = 0, per_expert_ = 0, per_token_ = 0, per_local_token_ = 0, per_row_ = 0;  // seconds
   double wave_ = 0;  // tiles of one full wave; 0: partial waves cost their share

@@ -73,7 +73,7 @@ struct GemmSection {
   double tiles_for_bandwidth = 1;  ///< cb: bandwidth grows until S / cb tiles are in flight
   Duration split;                  ///< tk: reduction of a split along k
   TileChoice tiles = TileChoice::wide;
-  double promotion = 0;     ///< vector FMAs of an accumulator for each 128 columns of k; 0 where none are needed
+  double promotion = 0;      ///< vector FMAs of an accumulator for each 128 columns of k; 0 where none are needed
   BytesPerSecond draw = {};  ///< what one multiprocessor reads of its operands; 0: no bound
   CacheGain cache;
   KernelResidual residual = {};
@@ -103,7 +103,11 @@ struct GroupedSection {
   Duration fixed;
   double compute = 0, memory = 0, norm = 1;
   double activation_memory = 0;
-  int block = 64;  ///< rows to which an expert is padded; one of kMoeBlocks
+  int block = 64;                       ///< rows to which an expert is padded; one of kMoeBlocks. Of wide tiles only.
+  TileChoice tiles = TileChoice::wide;  ///< wide: rounds of tiles are not counted
+  Duration per_wave = {};               ///< tw, promotion and draw: of narrow tiles, as of a GEMM
+  double promotion = 0;
+  BytesPerSecond draw = {};
   KernelResidual residual = {};
   RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
