@@ -38,6 +38,9 @@ class KernelCost {
   /// with nt = batch ceil(m / a) ceil(n / b) tiles and h = ab / (a + b). 16-bit activations with narrower weights
   /// (weight-only quantisation) compute at the activations' rate, on 16 rows at a time, and read the weights' bytes.
   /// Quantisation of the activations is not contained. Residual, of single products: m, k.
+  /// Narrow tiles (block-scaled products of Hopper) are not split, and an element of k of a round takes
+  ///     max(2ab S / (P ec) + c 2ab S / (128 F), (a + b) element bytes / draw)
+  /// with c FMAs of the vector units (rate F) an accumulator and 128 columns.
   Duration gemm(const GemmShape& shape) const;
 
   /// fixed + ts max(0, 1 - u / S) + tu max(u / S, 1)
@@ -147,7 +150,8 @@ class MoeCost {
   /// Residual: rows of an active expert, active experts.
   static MoeCost fused(const KernelCost& kernels, const MoeShape& shape);
   /// The two grouped GEMMs and the activation between them, rows already permuted by the dispatch (DeepEP backends):
-  ///     fixed + sum over the GEMMs of pn(2 rows N K / (P ec), (A N K wb + R (K ab + 2N)) / (em W)) + activation.
+  ///     fixed + sum over the GEMMs of pn(2 rows N K / (P ec), (A N K wb + R (K ab + 2N)) / (em W)) + activation;
+  /// of narrow tiles the compute is min over tile of ceil(rows / a ceil(N / b) / S) rounds as of a GEMM.
   /// Residual as of the fused op.
   static MoeCost grouped(const KernelCost& kernels, const MoeShape& shape, GroupedLayout layout);
 
