@@ -74,8 +74,10 @@ Written by `calibrate/fit-kernels.sh FOLDER`. Errors are |predicted / measured -
   states, 3.5 % GEMM (2 to 5), 7.5 % MoE (4 to 11), 5 % attention (4 to 6). The tables hold one pair: bf16 products of the H100 by TensorRT-LLM and
   by vLLM, both of cuBLAS (under gemm). The mark is 1.3.
 - **Whole GPUs.** The second table of a chapter predicts a GPU with the constants of another of the same architecture and its own datasheet rates,
-  nothing refitted. H20 and H800 (InferSim), the transfer with the aim, miss it by far (22 to 39 %). They are one chip, but H20's tensor units run at
-  a seventh of the rate: probably what kernels do beside the matrix instructions hides there and not on the H800, so that relative efficiencies move. B200 and RTX PRO 6000 are both called Blackwell, with other tensor
+  nothing refitted. H20 and H800 (InferSim) are the transfer with the aim: products near it, grouped ones still beyond. They are one chip, but a
+  multiprocessor of H20 has matrix units of a quarter of the rate and the same vector units, which add the scaled sums of block-scaled products: that
+  is derived, not fitted (docs/model.md, narrow tiles). The clock is left out: the datasheet's 296 TFLOPS are H20 at 1.85 GHz;
+  at 1.98 H800 would predict H20 with 4.7 % instead of 7.4, H20 the H800 no better. Three bounds of that form (p, em, d) were set after seeing such errors. B200 and RTX PRO 6000 are both called Blackwell, with other tensor
   units (tcgen05 against mma.sync), memory (HBM3e against GDDR7) and L2: they are stated apart, not expected to agree.
 - Aims, MAPE on unseen shapes: 6 % GEMM bf16 and fp8, 7 % MoE, 8 % prefill and MLA prefill, 9 % decode and MLA decode; 9 % within a generation.
 
@@ -83,8 +85,8 @@ Hard cases, and the likely reason (read from the rows and from what is known of 
 
 - **L40S, RTX PRO 6000**: 96 and 128 MB of L2 hold most weights of the benchmark loops, so that the rows are L2 times rather than memory times; how much
   stays depends on the replacement policy and the rotation of up to five copies. Inside a model run that term is off.
-- **fp8_block GEMM of H100**: DeepGEMM and CUTLASS tactics change with m (swapped operands below 64 rows, other block sizes), and scales of 128 columns
-  quantise the split along k: 64 to 1,023 rows are worst.
+- **fp8_block GEMM of H100**: the engine changes kernels with m (swapped operands below 64 rows, CUTLASS beside DeepGEMM), which the one form with
+  DeepGEMM's tiles does not know: 64 to 1,023 rows are worst.
 - **nvfp4 on B200**: tiles of 2 x 128 rows over two multiprocessors and no split: steps between 64 and 1,023 rows.
 - **fp8 MoE of TensorRT-LLM, vLLM on A100, nvfp4 of SGLang**: autotuned tactics within the x_min filter still differ by up to 1.5.
 - **MLA decode of B200**: 32 query heads take 1.4 times as long as both 8 and 128. Two kernels, of 16 and of 128 heads a unit, explain most of it; which one

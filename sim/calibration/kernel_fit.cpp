@@ -261,7 +261,7 @@ KernelFit fit_and_validate(const GpuSpec& gpu, KernelOp op, const std::string& k
                            const FitProgress& progress) {
   KernelFit fit;
   KernelProfile tried = profile;
-  fit.section = kernel_section(op, key, tried);
+  fit.section = kernel_section(op, key, tried, gpu.architecture);
   if (!fit.section) {
     fit.problem = "no fit takes this section";
     return fit;

@@ -40,6 +40,10 @@ Duration us(double t) {
   {"cache.gain", 0.01, 0.5, 6, [](const S& s) { return s.cache.gain; }, [](S& s, double v) { s.cache.gain = v; }}, {                                        \
     "cache.share", 0.03, 0.5, 2, [](const S& s) { return s.cache.share; }, [](S& s, double v) { s.cache.share = v; } \
   }
+// 64 bytes a clock at 2 GHz.
+#define MOESIM_DRAW \
+  {"draw", 30, 90, 128, [](const S& s) { return s.draw.value / 1e9; }, [](S& s, double v) { \
+     s.draw.value = v * 1e9; }}
 // Efficiency at the end of a ramp size / (size + half).
 #define MOESIM_RAMP(half, size, low, typical)                         \
   {"compute",                                                         \
@@ -50,6 +54,7 @@ Duration us(double t) {
    [](S& s, double v) { s.compute = v * ((size) + s.half) / (size); }}
 
 constexpr double kLargestTile = 256.0 * 128 / (256 + 128);  // harmonic size of the largest GEMM tile
+constexpr double kUnbounded = 1e4;                          // tiles_for_bandwidth: `draw` bounds instead
 constexpr double kLargestBlock = kMoeBlocks.back();
 
 std::vector<Field<GemmSection>> gemm_fields() {
@@ -63,6 +68,15 @@ std::vector<Field<GemmSection>> gemm_fields() {
           MOESIM_NUMBER(tiles_for_bandwidth, 0.3, 3, 10),
           MOESIM_TIME(split, 0.02, 1, 20),
           MOESIM_CACHE};
+}
+
+// Of narrow tiles. What the rows of an H20, which is never short of memory, cannot tell is bounded by what is known of
+// the hardware: HBM gives at most 93 % of its rate to a copy, loads run beside the matrix units (p of 2 and more).
+std::vector<Field<GemmSection>> narrow_fields() {
+  using S = GemmSection;
+  return {MOESIM_TIME(fixed, 0.3, 5, 60),       MOESIM_TIME(per_wave, 0.001, 0.5, 20),
+          MOESIM_NUMBER(compute, 0.1, 0.75, 1), MOESIM_NUMBER(memory, 0.2, 0.85, 0.93),
+          MOESIM_NUMBER(norm, 2, 3, 8),         MOESIM_DRAW};
 }
 
 std::vector<Field<GemmSection>> batched_fields() {
@@ -89,6 +103,17 @@ std::vector<Field<GroupedSection>> grouped_fields() {
   using S = GroupedSection;
   return {MOESIM_TIME(fixed, 1, 20, 600), MOESIM_NUMBER(compute, 0.05, 0.6, 1), MOESIM_NUMBER(memory, 0.1, 0.8, 1),
           MOESIM_NUMBER(norm, 1, 2, 8), MOESIM_NUMBER(activation_memory, 0.03, 0.5, 1)};
+}
+
+std::vector<Field<GroupedSection>> narrow_grouped_fields() {
+  using S = GroupedSection;
+  return {MOESIM_TIME(fixed, 1, 20, 600),
+          MOESIM_TIME(per_wave, 0.001, 0.5, 20),
+          MOESIM_NUMBER(compute, 0.05, 0.75, 1),
+          MOESIM_NUMBER(memory, 0.2, 0.85, 0.93),
+          MOESIM_NUMBER(norm, 2, 3, 8),
+          MOESIM_DRAW,
+          MOESIM_NUMBER(activation_memory, 0.03, 0.5, 1)};
 }
 
 std::vector<Field<DecodeAttentionSection>> decode_fields() {
@@ -133,6 +158,7 @@ std::vector<Field<ScanSection>> scan_fields() {
 #undef MOESIM_TIME
 #undef MOESIM_NUMBER
 #undef MOESIM_CACHE
+#undef MOESIM_DRAW
 #undef MOESIM_RAMP
 
 /// Reaches only read through it, though they need a profile that they could write to.
@@ -259,12 +285,34 @@ std::optional<KernelSection> listed(const std::vector<Field<Section>>& fields,
   return section;
 }
 
-std::optional<KernelSection> found_section(KernelOp op, std::string_view key, KernelProfile& profile) {
+bool block_scaled(std::span<const std::string_view> parts) {
+  return parts.size() == 2 && parts[1] == "fp8_block";
+}
+
+/// The matrix units of Hopper know no scales: an FMA of the vector units adds every accumulator, scaled, after 128
+/// columns. Rows of one GPU cannot tell that from a lower efficiency of the matrix units, so it is not fitted.
+template <class Section>
+void choose_narrow(Section& section) {
+  section.tiles = TileChoice::narrow;
+  section.promotion = 1;
+}
+
+std::optional<KernelSection> found_section(KernelOp op, std::string_view key, KernelProfile& profile,
+                                           std::string_view architecture) {
+  const bool hopper = architecture == "hopper";
   const std::vector<std::string_view> parts = parts_of(key);
   const std::string_view family = parts.front();
   using P = KernelProfile;
   switch (op) {
     case KernelOp::gemm:
+      if (family == "gemm" && block_scaled(parts) && hopper) {
+        GemmSection& section = profile.gemm[static_cast<std::size_t>(DataType::fp8_block)];
+        choose_narrow(section);
+        section.tile_half = 0;
+        section.tiles_for_bandwidth = kUnbounded;
+        section.cache = {};
+        return typed(narrow_fields(), &P::gemm, parts);
+      }
       if (family == "gemm") return typed(gemm_fields(), &P::gemm, parts);
       break;
     case KernelOp::mla_bmm:
@@ -282,6 +330,10 @@ std::optional<KernelSection> found_section(KernelOp op, std::string_view key, Ke
       const bool masked = family == "grouped_masked";
       if (!masked && family != "grouped_contiguous") break;
       const auto member = masked ? &P::grouped_masked : &P::grouped_contiguous;
+      if (block_scaled(parts) && hopper) {
+        choose_narrow((profile.*member)[static_cast<std::size_t>(DataType::fp8_block)]);
+        return typed(narrow_grouped_fields(), member, parts);
+      }
       std::optional<KernelSection> section = typed(grouped_fields(), member, parts);
       if (!section) break;
       const auto i = static_cast<std::size_t>(*data_type_from_name(parts[1]));
@@ -332,8 +384,9 @@ std::optional<KernelSection> found_section(KernelOp op, std::string_view key, Ke
 
 }  // namespace
 
-std::optional<KernelSection> kernel_section(KernelOp op, std::string_view key, KernelProfile& profile) {
-  std::optional<KernelSection> section = found_section(op, key, profile);
+std::optional<KernelSection> kernel_section(KernelOp op, std::string_view key, KernelProfile& profile,
+                                            std::string_view architecture) {
+  std::optional<KernelSection> section = found_section(op, key, profile, architecture);
   if (section) {
     section->op = op;
     section->key = key;

@@ -43,7 +43,10 @@ struct KernelSection {
 /// constants that stood in for it, until it is fitted. Nullopt where `op` fits no such section.
 ///   quantize  before gemm: a measured product with a dynamic format contains the quantisation of its input
 ///   mla_bmm   after gemm: only the fixed time of a batch of products is fitted
-std::optional<KernelSection> kernel_section(KernelOp op, std::string_view key, KernelProfile& profile);
+/// On the `architecture` of the GPU measured depends the form of block-scaled products: on Hopper the section gets
+/// narrow tiles and a promotion of 1, and other constants are fitted.
+std::optional<KernelSection> kernel_section(KernelOp op, std::string_view key, KernelProfile& profile,
+                                            std::string_view architecture = {});
 
 /// Constants, residual and errors of the section `from` of one profile in the same section of another.
 void copy_section(const KernelSection& to, const KernelProfile& from_profile, const KernelSection& from,

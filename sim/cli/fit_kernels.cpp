@@ -215,11 +215,12 @@ std::string refit_profiles(const std::filesystem::path& folder, const Fitting& f
       const KernelSample& first = *fit.samples.front();
       const GpuSpec& gpu = fitting.samples.gpus[first.gpu];
       const bool own = profile.gpu == gpu.id && profile.provider == first.provider;
-      const std::optional<KernelSection> section = kernel_section(fit.section->op, fit.section->key, profile);
+      std::optional<KernelSection> section = kernel_section(fit.section->op, fit.section->key, profile);
       const SectionOrigin& origin = section->origin(profile);
       const bool stands_in =
           origin.gpu == gpu.id && origin.provider == first.provider && section->key == fit.section->key;
       if (!own && !stands_in) continue;
+      section = kernel_section(fit.section->op, fit.section->key, profile, gpu.architecture);  // with the fitted form
       copy_section(*section, from, *fit.section, profile);
       KernelFit here = fit;
       here.section = section;

@@ -154,10 +154,27 @@ SectionOrigin read_origin(const JsonReader& section) {
   return origin;
 }
 
+TileChoice tiles_of(const JsonReader& r) {
+  const std::string name = r.string();
+  if (name == "wide") return TileChoice::wide;
+  if (name != "narrow") r.fail(fmt::format("expected wide or narrow, got \"{}\"", name));
+  return TileChoice::narrow;
+}
+
+/// What sections of products may lack: wide tiles, and nothing beside the matrix units.
+template <class Section>
+void read_tiles(const JsonReader& r, Section& s) {
+  if (const std::optional<JsonReader> wave = r.find("per_wave")) s.per_wave = time(*wave);
+  if (const std::optional<JsonReader> tiles = r.find("tiles")) s.tiles = tiles_of(*tiles);
+  if (const std::optional<JsonReader> promotion = r.find("promotion")) s.promotion = promotion->number_in(0, 8);
+  if (const std::optional<JsonReader> draw = r.find("draw")) s.draw = draw->bandwidth();
+}
+
 GemmSection read_gemm(const JsonReader& r) {
-  constexpr std::array<std::string_view, 14> known{
-      "factor", "math",  "batched_fixed", "fixed",    "compute", "memory", "norm", "tile_half", "tiles_for_bandwidth",
-      "split",  "cache", "residual",      "per_wave", "origin"};
+  constexpr std::array<std::string_view, 17> known{
+      "factor",   "math",      "batched_fixed",       "fixed", "compute", "memory",
+      "norm",     "tile_half", "tiles_for_bandwidth", "split", "cache",   "residual",
+      "per_wave", "tiles",     "promotion",           "draw",  "origin"};
   r.expect_only(known);
   GemmSection s;
   s.math = r.at("math").data_type();
@@ -169,7 +186,7 @@ GemmSection read_gemm(const JsonReader& r) {
   s.norm = norm(r.at("norm"));
   s.tiles_for_bandwidth = r.at("tiles_for_bandwidth").number_in(1e-2, 1e4);
   s.split = time(r.at("split"));
-  if (const std::optional<JsonReader> wave = r.find("per_wave")) s.per_wave = time(*wave);
+  read_tiles(r, s);
   s.cache = cache_of(r);
   s.residual = residual_of(r);
   s.factor = factor_of(r);
@@ -214,8 +231,9 @@ MoeSection read_moe(const JsonReader& r) {
 }
 
 GroupedSection read_grouped(const JsonReader& r) {
-  constexpr std::array<std::string_view, 10> known{
-      "factor", "math", "fixed", "compute", "memory", "norm", "activation_memory", "block", "residual", "origin"};
+  constexpr std::array<std::string_view, 14> known{
+      "factor", "math",  "fixed",     "compute",  "memory", "norm",     "activation_memory",
+      "block",  "tiles", "promotion", "per_wave", "draw",   "residual", "origin"};
   r.expect_only(known);
   GroupedSection s;
   s.math = r.at("math").data_type();
@@ -224,6 +242,7 @@ GroupedSection read_grouped(const JsonReader& r) {
   s.memory = efficiency(r.at("memory"));
   s.norm = norm(r.at("norm"));
   s.activation_memory = efficiency(r.at("activation_memory"));
+  read_tiles(r, s);
   const JsonReader block = r.at("block");
   s.block = static_cast<int>(block.integer());
   if (std::find(kMoeBlocks.begin(), kMoeBlocks.end(), s.block) == kMoeBlocks.end()) {

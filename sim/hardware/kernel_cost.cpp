@@ -14,6 +14,23 @@ struct Tile {
   int rows, columns;
 };
 constexpr std::array<Tile, 7> kTiles{{{64, 64}, {64, 128}, {128, 64}, {128, 128}, {64, 256}, {128, 256}, {256, 128}}};
+constexpr std::array<Tile, 16> kNarrowTiles{{{128, 128},
+                                             {128, 112},
+                                             {128, 96},
+                                             {128, 80},
+                                             {128, 64},
+                                             {128, 48},
+                                             {128, 32},
+                                             {128, 16},
+                                             {64, 128},
+                                             {64, 112},
+                                             {64, 96},
+                                             {64, 80},
+                                             {64, 64},
+                                             {64, 48},
+                                             {64, 32},
+                                             {64, 16}}};
+constexpr double kScaleDepth = 128;  // columns of k that share a scale
 constexpr std::array<std::int64_t, 5> kSplits{1, 2, 4, 8, 16};
 constexpr std::int64_t kDepth = 64;        // elements of k that a tile consumes at once
 constexpr std::int64_t kWidenedRows = 16;  // rows of a matrix instruction of weight-only kernels
@@ -61,6 +78,20 @@ double cache_speed(const CacheGain& cache, double working_set, double l2) {
   if (cache.gain == 0 || l2 <= 0) return 1;
   const double x = working_set / (cache.share * l2);
   return 1 + cache.gain / (1 + x * x * x * x * x * x);
+}
+
+/// Seconds of one element of k of a tile on one multiprocessor, promotion and operands included.
+double tile_time(const Tile& tile, const GpuSpec& gpu, double matrix_rate, double promotion, BytesPerSecond draw,
+                 double element) {
+  const double a = tile.rows, b = tile.columns, s = gpu.multiprocessors;
+  double time = 2 * a * b * s / matrix_rate;
+  if (promotion > 0) time += promotion * 2 * a * b * s / (kScaleDepth * gpu.fp32.value);
+  return draw.value > 0 ? std::max(time, (a + b) * element / draw.value) : time;
+}
+
+std::span<const Tile> tiles_of(TileChoice choice) {
+  if (choice == TileChoice::wide) return kTiles;
+  return kNarrowTiles;
 }
 
 }  // namespace
@@ -170,16 +201,19 @@ KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheSt
     PreparedGemm p{.fixed = section.fixed.seconds(),
                    .batched_fixed = section.batched_fixed.seconds(),
                    .split = section.split.seconds(),
-                   .wave = {},
+                   .tiles = {},
+                   .splits = section.tiles == TileChoice::wide ? kSplits.size() : 1,
                    .per_wave = section.per_wave.seconds(),
                    .inverse_bandwidth = 1 / (section.memory * gpu.memory_bandwidth.value),
                    .bandwidth_share = section.tiles_for_bandwidth / s,
                    .norm = norm(section.norm)};
     const double peak = matrix_peak(gpu_, section.math).value;
-    for (std::size_t t = 0; t < kTiles.size(); ++t) {
-      const double a = kTiles[t].rows, b = kTiles[t].columns;
-      const double h = a * b / (a + b);
-      p.wave[t] = 2 * a * b * s / (peak * section.compute * h / (h + section.tile_half));
+    for (const Tile& tile : tiles_of(section.tiles)) {
+      const double h = real(tile.rows * tile.columns) / (tile.rows + tile.columns);
+      const double rate = peak * section.compute * h / (h + section.tile_half);
+      p.tiles.push_back(
+          {tile.rows, tile.columns,
+           tile_time(tile, gpu_, rate, section.promotion, section.draw, bytes_per_element(section.math))});
     }
     gemms_.push_back(std::move(p));
   }
@@ -217,10 +251,11 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
   const bool widened = bits_per_element(shape.weight) < 0.75 * bits_per_element(section.math);
   const double rows = real(ceil_div(shape.m, kWidenedRows) * kWidenedRows);
   double best = INFINITY;
-  for (std::size_t t = 0; t < kTiles.size(); ++t) {
-    const double wave = widened ? p.wave[t] * std::min(1.0, rows / kTiles[t].rows) : p.wave[t];
-    const std::int64_t tiles = shape.batch * ceil_div(shape.m, kTiles[t].rows) * ceil_div(shape.n, kTiles[t].columns);
-    for (const std::int64_t splits : kSplits) {
+  for (const PreparedTile& tile : p.tiles) {
+    const double wave = widened ? tile.wave * std::min(1.0, rows / real(tile.rows)) : tile.wave;
+    const std::int64_t tiles = shape.batch * ceil_div(shape.m, tile.rows) * ceil_div(shape.n, tile.columns);
+    for (std::size_t i = 0; i < p.splits; ++i) {
+      const std::int64_t splits = kSplits[i];
       // A split shorter than one step of k does nothing.
       if (splits > 1 && shape.k <= (splits - 1) * kDepth) break;
       const double depth = real(ceil_div(shape.k, splits * kDepth) * kDepth);
@@ -462,11 +497,33 @@ MoeCost MoeCost::grouped(const KernelCost& kernels, const MoeShape& shape, Group
     cost.gemms_[g].expert = n * k * weight / (s.memory * bandwidth);
     cost.gemms_[g].row = (k * activation + kOutputBytes * n) / (s.memory * bandwidth);
   }
+  if (s.tiles == TileChoice::narrow) {
+    for (const Tile& tile : kNarrowTiles) {
+      const double time = tile_time(tile, gpu, peak * s.compute, s.promotion, s.draw, bytes_per_element(s.math));
+      GroupedTile prepared;
+      while (kMoeBlocks[prepared.block] != tile.rows) ++prepared.block;
+      for (std::size_t g = 0; g < 2; ++g) {
+        const auto [n, k] = products[g];
+        prepared.rounds[g] = std::ceil(n / tile.columns) / (real(tile.rows) * gpu.multiprocessors);
+        prepared.wave[g] = k * time + s.per_wave.seconds();
+      }
+      cost.tiles_.push_back(prepared);
+    }
+  }
   cost.fixed_ = s.fixed.seconds();
   cost.factor_ = s.factor;
   cost.per_row_ = (2 * matrices * inner + inner * activation) / (s.activation_memory * bandwidth);
   cost.residual_ = s.residual;
   return cost;
+}
+
+double MoeCost::compute(const ExpertLoad& load, std::size_t g) const {
+  if (tiles_.empty()) return gemms_[g].tile[first_block_] * real(load.padded_rows[first_block_]);
+  double best = INFINITY;
+  for (const GroupedTile& tile : tiles_) {
+    best = std::min(best, std::ceil(real(load.padded_rows[tile.block]) * tile.rounds[g]) * tile.wave[g]);
+  }
+  return best;
 }
 
 Duration MoeCost::operator()(const ExpertLoad& load) const {
@@ -476,8 +533,8 @@ Duration MoeCost::operator()(const ExpertLoad& load) const {
   if (cache_.gain != 0) slower = 1 / cache_speed(cache_, active * expert_bytes_, cache_bytes_);
   const std::array<double, 2> read{(active * gemms_[0].expert + rows * gemms_[0].row) * slower,
                                    (active * gemms_[1].expert + rows * gemms_[1].row) * slower};
-  double best = INFINITY;
-  for (std::size_t i = first_block_; i <= last_block_; ++i) {
+  double best = tiles_.empty() ? INFINITY : norm_(compute(load, 0), read[0]) + norm_(compute(load, 1), read[1]);
+  for (std::size_t i = first_block_; i <= last_block_ && tiles_.empty(); ++i) {
     const double padded = real(load.padded_rows[i]);
     std::array<double, 2> compute, memory;
     for (std::size_t g = 0; g < 2; ++g) {
@@ -500,11 +557,10 @@ Duration MoeCost::product(const ExpertLoad& load, Product product) const {
   if (load.rows <= 0) return {};
   MOESIM_CHECK(first_block_ == last_block_, "the products of a fused op are not apart");
   const Gemm& gemm = gemms_[product == Product::up ? 0 : 1];
-  const double compute = gemm.tile[first_block_] * real(load.padded_rows[first_block_]);
   const double memory = real(load.active) * gemm.expert + real(load.rows) * gemm.row;
   const double factor = residual_(real(load.rows) / real(load.active), real(load.active)) *
                         factor_of(factor_, KernelFamily::grouped_experts, expert_size(load));
-  return Duration::from_seconds((fixed_ / 2 + norm_(compute, memory)) * factor);
+  return Duration::from_seconds((fixed_ / 2 + norm_(compute(load, product == Product::up ? 0 : 1), memory)) * factor);
 }
 
 }  // namespace moesim

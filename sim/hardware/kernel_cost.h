@@ -38,6 +38,9 @@ class KernelCost {
   /// with nt = batch ceil(m / a) ceil(n / b) tiles and h = ab / (a + b). 16-bit activations with narrower weights
   /// (weight-only quantisation) compute at the activations' rate, on 16 rows at a time, and read the weights' bytes.
   /// Quantisation of the activations is not contained. Residual, of single products: m, k.
+  /// Narrow tiles (block-scaled products of Hopper) are not split, and an element of k of a round takes
+  ///     max(2ab S / (P ec) + c 2ab S / (128 F), (a + b) element bytes / draw)
+  /// with c FMAs of the vector units (rate F) an accumulator and 128 columns.
   Duration gemm(const GemmShape& shape) const;
 
   /// fixed + ts max(0, 1 - u / S) + tu max(u / S, 1)
@@ -91,12 +94,17 @@ class KernelCost {
   using Norms = std::vector<std::pair<double, PNorm>>;  // by exponent
   KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheState cache, Norms known);
 
+  struct PreparedTile {
+    std::int64_t rows, columns;
+    double wave;  // seconds of one wave and one element of k
+  };
   struct PreparedGemm {
     double fixed, batched_fixed, split;  // seconds
-    std::array<double, 7> wave;          // seconds of one wave and one element of k, by tile
-    double per_wave;                     // seconds of one wave whatever k
-    double inverse_bandwidth;            // seconds a byte, all tiles in flight
-    double bandwidth_share;              // of the full bandwidth that one tile in flight draws
+    std::vector<PreparedTile> tiles;
+    std::size_t splits;        // candidates
+    double per_wave;           // seconds of one wave whatever k
+    double inverse_bandwidth;  // seconds a byte, all tiles in flight
+    double bandwidth_share;    // of the full bandwidth that one tile in flight draws
     PNorm norm;
   };
   struct PreparedAttention {
@@ -151,7 +159,8 @@ class MoeCost {
   /// Residual: rows of an active expert, active experts.
   static MoeCost fused(const KernelCost& kernels, const MoeShape& shape);
   /// The two grouped GEMMs and the activation between them, rows already permuted by the dispatch (DeepEP backends):
-  ///     fixed + sum over the GEMMs of pn(2 rows N K / (P ec), (A N K wb + R (K ab + 2N)) / (em W)) + activation.
+  ///     fixed + sum over the GEMMs of pn(2 rows N K / (P ec), (A N K wb + R (K ab + 2N)) / (em W)) + activation;
+  /// of narrow tiles the compute is min over tile of ceil(rows / a ceil(N / b) / S) rounds as of a GEMM.
   /// Residual as of the fused op.
   static MoeCost grouped(const KernelCost& kernels, const MoeShape& shape, GroupedLayout layout);
 
@@ -173,8 +182,18 @@ class MoeCost {
 
   explicit MoeCost(PNorm norm) : norm_(std::move(norm)) {}
 
+  /// Narrow tiles of grouped GEMMs, each with what its choice costs in both products.
+  struct GroupedTile {
+    std::size_t block = 0;           // index into kMoeBlocks
+    std::array<double, 2> rounds{};  // of one padded row over all multiprocessors
+    std::array<double, 2> wave{};    // seconds of a round
+  };
+  /// Least time of the matrix units for product `g`.
+  double compute(const ExpertLoad& load, std::size_t g) const;
+
   PNorm norm_;
   std::array<Gemm, 2> gemms_;
+  std::vector<GroupedTile> tiles_;                // empty: `gemms_` says it all
   std::size_t first_block_ = 0, last_block_ = 0;  // candidates, indices into kMoeBlocks
   double fixed_ = 0, per_expert_ = 0, per_token_ = 0, per_local_token_ = 0, per_row_ = 0;  // seconds
   double wave_ = 0;  // tiles of one full wave; 0: partial waves cost their share

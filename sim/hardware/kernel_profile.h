@@ -58,6 +58,10 @@ struct CacheGain {
 using RegimeFactors = std::array<double, kSizeRegimes>;
 inline constexpr RegimeFactors kUnperturbed{1, 1, 1};
 
+/// Which tiles a matrix kernel may choose from: those of cuBLAS and CUTLASS with splits along k, or those of DeepGEMM,
+/// 64 or 128 rows by 16 to 128 columns in steps of 16, never split.
+enum class TileChoice { wide, narrow };
+
 /// Efficiencies are relative to the dense matrix peak of `math` and to the memory bandwidth.
 struct GemmSection {
   DataType math = DataType::bf16;
@@ -69,6 +73,9 @@ struct GemmSection {
   Duration per_wave = {};          ///< tw: filling and emptying the pipeline, for each round of tiles
   double tiles_for_bandwidth = 1;  ///< cb: bandwidth grows until S / cb tiles are in flight
   Duration split;                  ///< tk: reduction of a split along k
+  TileChoice tiles = TileChoice::wide;
+  double promotion = 0;      ///< vector FMAs of an accumulator for each 128 columns of k; 0 where none are needed
+  BytesPerSecond draw = {};  ///< what one multiprocessor reads of its operands; 0: no bound
   CacheGain cache;
   KernelResidual residual = {};
   RegimeFactors factor = kUnperturbed;
@@ -97,7 +104,11 @@ struct GroupedSection {
   Duration fixed;
   double compute = 0, memory = 0, norm = 1;
   double activation_memory = 0;
-  int block = 64;  ///< rows to which an expert is padded; one of kMoeBlocks
+  int block = 64;                       ///< rows to which an expert is padded; one of kMoeBlocks. Of wide tiles only.
+  TileChoice tiles = TileChoice::wide;  ///< wide: rounds of tiles are not counted
+  Duration per_wave = {};               ///< tw, promotion and draw: of narrow tiles, as of a GEMM
+  double promotion = 0;
+  BytesPerSecond draw = {};
   KernelResidual residual = {};
   RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;

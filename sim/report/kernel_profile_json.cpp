@@ -84,18 +84,26 @@ ordered_json finished(ordered_json json, const Section& s) {
   return json;
 }
 
+template <class Section>
+void add_tiles(ordered_json& json, const Section& s) {
+  if (s.tiles == TileChoice::narrow) json["tiles"] = "narrow";
+  if (s.promotion > 0) json["promotion"] = number(s.promotion);
+  if (s.draw.value > 0) json["draw"] = fmt::format("{:.5g} GB/s", s.draw.value * 1e-9);
+}
+
 ordered_json section_json(const GemmSection& s) {
-  return finished({{"math", name(s.math)},
-                   {"fixed", us(s.fixed)},
-                   {"batched_fixed", us(s.batched_fixed)},
-                   {"compute", number(s.compute)},
-                   {"memory", number(s.memory)},
-                   {"norm", number(s.norm)},
-                   {"tile_half", number(s.tile_half)},
-                   {"per_wave", us(s.per_wave)},
-                   {"tiles_for_bandwidth", number(s.tiles_for_bandwidth)},
-                   {"split", us(s.split)}},
-                  s);
+  ordered_json json{{"math", name(s.math)},
+                    {"fixed", us(s.fixed)},
+                    {"batched_fixed", us(s.batched_fixed)},
+                    {"compute", number(s.compute)},
+                    {"memory", number(s.memory)},
+                    {"norm", number(s.norm)},
+                    {"tile_half", number(s.tile_half)},
+                    {"per_wave", us(s.per_wave)},
+                    {"tiles_for_bandwidth", number(s.tiles_for_bandwidth)},
+                    {"split", us(s.split)}};
+  add_tiles(json, s);
+  return finished(std::move(json), s);
 }
 
 ordered_json section_json(const MoeSection& s) {
@@ -114,14 +122,16 @@ ordered_json section_json(const MoeSection& s) {
 }
 
 ordered_json section_json(const GroupedSection& s) {
-  return finished({{"math", name(s.math)},
-                   {"fixed", us(s.fixed)},
-                   {"compute", number(s.compute)},
-                   {"memory", number(s.memory)},
-                   {"norm", number(s.norm)},
-                   {"activation_memory", number(s.activation_memory)},
-                   {"block", s.block}},
-                  s);
+  ordered_json json{{"math", name(s.math)},
+                    {"fixed", us(s.fixed)},
+                    {"compute", number(s.compute)},
+                    {"memory", number(s.memory)},
+                    {"norm", number(s.norm)},
+                    {"activation_memory", number(s.activation_memory)},
+                    {"block", s.block}};
+  if (s.per_wave > Duration()) json["per_wave"] = us(s.per_wave);
+  add_tiles(json, s);
+  return finished(std::move(json), s);
 }
 
 ordered_json section_json(const DecodeAttentionSection& s) {

@@ -169,13 +169,15 @@ TEST(KernelSection, AddsAHeadSizeThatTheProfileLacks) {
 // Every section that can be fitted has bounds that the reader of profiles accepts, also at their ends.
 TEST(KernelSection, BoundsKeepEfficienciesWithinTheDatasheet) {
   const std::pair<KernelOp, const char*> keys[] = {{KernelOp::gemm, "gemm/fp8"},
+                                                   {KernelOp::gemm, "gemm/fp8_block"},
+                                                   {KernelOp::moe_wideep, "grouped_contiguous/bf16"},
                                                    {KernelOp::moe, "moe/bf16"},
                                                    {KernelOp::moe_wideep, "grouped_masked/fp8_block"},
                                                    {KernelOp::attn_prefill, "attention_prefill/bf16/bf16/128"},
                                                    {KernelOp::mla_decode, "mla_decode/bf16/bf16/576"}};
   for (const auto& [op, key] : keys) {
     KernelProfile profile = roofline();
-    const auto section = kernel_section(op, key, profile);
+    const auto section = kernel_section(op, key, profile, "hopper");
     ASSERT_TRUE(section) << key;
     for (const KernelConstant& constant : section->constants) {
       EXPECT_LT(constant.low, constant.typical) << key << ' ' << constant.key;
@@ -189,6 +191,18 @@ TEST(KernelSection, BoundsKeepEfficienciesWithinTheDatasheet) {
       }
     }
   }
+}
+
+// Blackwell scales blocks in its matrix units, and its sections keep the tiles that they had.
+TEST(KernelSection, BlockScaledProductsArePromotedOnHopperOnly) {
+  constexpr auto block = static_cast<std::size_t>(DataType::fp8_block);
+  KernelProfile hopper = roofline(), blackwell = roofline();
+  ASSERT_TRUE(kernel_section(KernelOp::gemm, "gemm/fp8_block", hopper, "hopper"));
+  ASSERT_TRUE(kernel_section(KernelOp::gemm, "gemm/fp8_block", blackwell, "blackwell"));
+  EXPECT_EQ(hopper.gemm[block].tiles, TileChoice::narrow);
+  EXPECT_EQ(hopper.gemm[block].promotion, 1);
+  EXPECT_EQ(blackwell.gemm[block].tiles, TileChoice::wide);
+  EXPECT_EQ(blackwell.gemm[block].promotion, 0);
 }
 
 }  // namespace

@@ -193,6 +193,67 @@ TEST(Gemm, OneRowBeyondAFullWaveStartsAnotherWave) {
   EXPECT_NEAR(more / full, 1.25, 1e-3);
 }
 
+/// `round_gpu` with 128 FMAs a clock at 2 GHz in each multiprocessor, and products of fp8 in narrow tiles.
+KernelCost narrow(double promotion, BytesPerSecond draw, Duration per_wave) {
+  GpuSpec gpu = round_gpu();
+  gpu.fp32 = {128 * 2e9 * 2 * 128};
+  KernelProfile profile = plain_profile();
+  GemmSection& gemm = profile.gemm[static_cast<std::size_t>(DataType::fp8)];
+  GroupedSection& grouped = profile.grouped_masked[static_cast<std::size_t>(DataType::fp8)];
+  gemm.tiles = grouped.tiles = TileChoice::narrow;
+  gemm.promotion = grouped.promotion = promotion;
+  gemm.draw = grouped.draw = draw;
+  gemm.per_wave = grouped.per_wave = per_wave;
+  return {gpu, profile};
+}
+
+// 16 x 8 tiles of 128 x 128, one for each of 128 multiprocessors.
+constexpr GemmShape kOneRound{.m = 2048, .n = 1024, .k = 4096, .weight = DataType::fp8, .activation = DataType::fp8};
+
+TEST(NarrowTiles, AddAccumulatorsOnTheVectorUnitsBesideTheMatrixUnits) {
+  // 128 x 128 FMAs at 128 a clock after every 128 columns: 128 clocks, 32 times, at 2 GHz.
+  const double flops = 2.0 * 2048 * 1024 * 4096;
+  const double matrix = flops / (2e15 * kCompute), vector = 4096.0 / 128 * 128 / 2e9;
+  EXPECT_NEAR(narrow(0, {}, {}).gemm(kOneRound).seconds(), 3e-6 + matrix, 1e-11);
+  EXPECT_NEAR(narrow(1, {}, {}).gemm(kOneRound).seconds(), 3e-6 + matrix + vector, 1e-11);
+  EXPECT_NEAR(narrow(2, {}, {}).gemm(kOneRound).seconds(), 3e-6 + matrix + 2 * vector, 1e-11);
+}
+
+TEST(NarrowTiles, WaitForTheirOperands) {
+  // 256 bytes for each of 4,096 columns at 50 GB/s take longer than the product; at 100 GB/s they hide.
+  EXPECT_NEAR(narrow(0, {50e9}, {}).gemm(kOneRound).seconds(), 3e-6 + 256 * 4096 / 50e9, 1e-11);
+  EXPECT_EQ(narrow(0, {100e9}, {}).gemm(kOneRound), narrow(0, {}, {}).gemm(kOneRound));
+}
+
+TEST(NarrowTiles, AreNeverSplitAlongTheProduct) {
+  // Eight tiles of 64 x 16 on 128 multiprocessors: twice the depth takes twice the time, whatever is idle.
+  const KernelCost cost = narrow(0, {20e9}, {});
+  GemmShape shape{.m = 16, .n = 128, .k = 16384, .weight = DataType::fp8, .activation = DataType::fp8};
+  EXPECT_NEAR(cost.gemm(shape).seconds(), 3e-6 + 80 * 16384 / 20e9, 1e-11);
+  shape.k *= 2;
+  EXPECT_NEAR(cost.gemm(shape).seconds(), 3e-6 + 2 * 80 * 16384 / 20e9, 1e-11);
+}
+
+TEST(NarrowTiles, OfGroupedExpertsGoRoundByRound) {
+  // One expert, 128 rows: 4,096 columns are 128 tiles of 128 x 32, 2,048 columns 128 tiles of 128 x 16; one round each.
+  const MoeShape shape{.hidden = 2048,
+                       .intermediate = 2048,
+                       .local_experts = 2,
+                       .top_k = 1,
+                       .weight = DataType::fp8,
+                       .activation = DataType::fp8};
+  const ExpertLoad load = even_load(1, 128);
+  const auto up = [&](double promotion, Duration per_wave) {
+    return MoeCost::grouped(narrow(promotion, {}, per_wave), shape, GroupedLayout::masked)
+        .product(load, MoeCost::Product::up);
+  };
+  const Duration wave = Duration::microseconds(10);  // far above the time of the weights
+  const double matrix = 2.0 * 128 * 4096 * 2048 / (2e15 * kCompute);
+  const double vector = 2048.0 / 128 * (128 * 32 / 128) / 2e9;
+  EXPECT_NEAR(up(0, wave).seconds(), 10e-6 + 10e-6 + matrix, 1e-11);
+  EXPECT_NEAR(up(1, wave).seconds(), 10e-6 + 10e-6 + matrix + vector, 1e-11);
+}
+
 TEST(Kernels, NothingTakesNoTime) {
   const KernelCost kernels = plain();
   EXPECT_EQ(kernels.gemm({.m = 0, .n = 128, .k = 128}), Duration());

@@ -43,7 +43,7 @@ struct Fitted {
                                                      {KernelOp::linear_attention, "chunked_scan"}};
     for (const auto& [op, key] : keys) {
       KernelFit fit;
-      fit.section = kernel_section(op, key, profile);
+      fit.section = kernel_section(op, key, profile, "hopper");
       double inside = 0.31;
       for (const KernelConstant& constant : fit.section->constants) {
         constant.set(profile, constant.low + inside * (constant.high - constant.low));
@@ -83,9 +83,14 @@ TEST(KernelProfileJson, IsReadBackAsItWasFitted) {
   KernelProfile written = fitted.profile;
   KernelProfile read = read_back(
       kernel_profile_json(fitted.profile, fitted.fits, {.base = text_of(roofline_file()), .date = "2026-11-24"}));
+  constexpr auto block = static_cast<std::size_t>(DataType::fp8_block);
+  EXPECT_EQ(read.gemm[block].tiles, TileChoice::narrow);
+  EXPECT_EQ(read.gemm[block].promotion, 1);
+  EXPECT_EQ(read.grouped_masked[block].tiles, TileChoice::narrow);
+  EXPECT_EQ(read.grouped_masked[block].promotion, 1);
   for (const KernelFit& fit : fitted.fits) {
     const std::string& key = fit.section->key;
-    const auto section = kernel_section(fit.section->op, key, read);
+    const auto section = kernel_section(fit.section->op, key, read, "hopper");
     ASSERT_TRUE(section) << key;
     for (std::size_t i = 0; i < section->constants.size(); ++i) {
       const double was = fit.section->constants[i].get(written);
