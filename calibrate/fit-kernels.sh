@@ -67,7 +67,8 @@ Written by `calibrate/fit-kernels.sh FOLDER`. Errors are |predicted / measured -
   of the other folds' shapes: neither the constants nor the interval saw the row. What ships is sized by all folds. The mark is 80 to 97.
 - **Plots.** `kernels/OP.svg`: predicted against measured, a panel a GPU, a colour a provider, 150 unseen rows each.
 - **Chosen on these folds.** Which two sizes a residual goes by, whether a section keeps it, and two constants of the forms (`per_wave`, `remote_rows`)
-  were chosen by looking at such cross-validated errors, so they are somewhat better than on rows that nobody has looked at. For products three
+  were chosen by looking at such cross-validated errors, and so was that prefill packs heads and that latent units walk in rounds at all (which packing,
+  which tiles is chosen by each fit on the shapes that it sees). All are somewhat better than on rows that nobody has looked at. For products three
   pairs of sizes were tried on all tables: m and weight bytes (before `per_wave`), work a multiprocessor and k, m and k (what ships); 8.5, 8.6 and 8.8 %
   overall, none best for every section. SGLang's MLA prefill on Blackwell is read as expanded (absorbed it would beat the peak).
 - **median / versions** is the median error over the median difference between two software versions of one kernel: the middle of what kernel-cost

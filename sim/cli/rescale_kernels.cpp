@@ -48,7 +48,7 @@ Rows rows_of(const std::vector<std::string>& tables, const KernelTableOptions& o
     rows.list.push_back(&sample);
     whose.insert(rows.samples.gpus[sample.gpu].id + " " + sample.provider);
   }
-  const std::string table = tables.front();
+  const std::string& table = tables.front();
   if (rows.list.empty()) {
     rows.problem = fmt::format("{}: no row can be used", table);
     for (const auto& [reason, count] : rows.samples.skipped) rows.problem += fmt::format("; {} x {}", count, reason);

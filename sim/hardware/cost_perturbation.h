@@ -28,8 +28,9 @@ double log_sd(const SectionOrigin& origin, SizeRegime regime, std::string_view g
 /// A roofline misses measured kernels by 10 to 18 % in the mean [kernel-cost 1]; the mean of |x| of a normal
 /// distribution is 0.8 sd.
 inline constexpr double kRooflineLogSd = 0.22;
-/// Efficiencies of a GPU on one of its generation: 8 to 10 % in the mean [kernel-cost 1].
-inline constexpr double kTransferLogSd = 0.11;
+/// Efficiencies of a GPU on one of its generation: 7 to 19 % in the mean, 13.7 % over four transfers of products and
+/// grouped products between H20 and H800 (results/calibration/kernels.md); sd as above.
+inline constexpr double kTransferLogSd = 0.17;
 
 /// The profile with the factors e^(log_sd x normal) in all its sections, for use on `gpu`.
 KernelProfile perturbed(KernelProfile profile, const KernelPerturbation& perturbation, const GpuSpec& gpu);
