@@ -13,6 +13,7 @@
 #include "calibration/spread_starts.h"
 #include "core/math.h"
 #include "core/statistics.h"
+#include "hardware/cost_perturbation.h"
 #include "hardware/kernel_cost.h"
 
 namespace moesim {
@@ -270,9 +271,11 @@ KernelFit fit_and_validate(const GpuSpec& gpu, KernelOp op, const std::string& k
   for (const KernelSample* sample : samples) {
     if (section.takes(*sample)) fit.samples.push_back(sample);
   }
-  if (fit.samples.size() < section.constants.size()) {
-    fit.problem =
-        std::to_string(fit.samples.size()) + " rows for " + std::to_string(section.constants.size()) + " constants";
+  std::set<std::string> sizes;  // repeats tell nothing new
+  for (const KernelSample* sample : fit.samples) sizes.insert(sizes_of(*sample));
+  if (sizes.size() < section.constants.size()) {
+    fit.problem = fmt::format("{} {}rows for {} constants", sizes.size(),
+                              sizes.size() < fit.samples.size() ? "different " : "", section.constants.size());
     return fit;
   }
   fit.before = score(fit.samples, gpu, tried);
@@ -307,6 +310,9 @@ KernelFit fit_and_validate(const GpuSpec& gpu, KernelOp op, const std::string& k
   fit.after = score(fit.samples, gpu, profile);
   if (op != KernelOp::mla_bmm) {  // whose one constant is part of what other rows fitted
     section.origin(profile).errors = errors_by_regime(fit.held_out());
+    if (fit.law.empty()) {  // of one shape, which the fit saw: as far off as a roofline may be elsewhere
+      for (RegimeErrors& e : section.origin(profile).errors) e.log_sd = std::hypot(e.log_sd, kRooflineLogSd);
+    }
     const ErrorSummary all = errors_of(fit.held_out());
     section.origin(profile).residuals = FitResiduals{
         .median_ape = all.median_ape,

@@ -136,13 +136,27 @@ const SectionOrigin* section_origin(const KernelProfile& profile, std::string_vi
   return nullptr;
 }
 
+namespace {
+
+/// Whether `text` has `version` as a word: "1.3.0" is not in "1.3.0rc20".
+bool names_version(std::string_view text, std::string_view version) {
+  const auto part = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '-'; };
+  for (std::size_t at = text.find(version); at != std::string_view::npos; at = text.find(version, at + 1)) {
+    const std::size_t end = at + version.size();
+    if ((at == 0 || !part(text[at - 1])) && (end == text.size() || !part(text[end]))) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 std::string stand_in(const KernelProfile& profile, const KernelSample& sample, const GpuSpec& gpu) {
   const SectionOrigin* const origin = section_origin(profile, sample.section);
   if (origin == nullptr) return "another section of " + profile.name;
   if (!origin->derived_from.empty()) return origin->derived_from;
   if (origin->gpu != gpu.id) return "measured on " + origin->gpu;
   if (origin->provider != sample.provider) return "kernels of " + origin->provider;
-  if (!sample.version.empty() && origin->source.find(sample.version) == std::string::npos) {
+  if (!sample.version.empty() && !names_version(origin->source, sample.version)) {
     return "another version of " + sample.provider;
   }
   return {};

@@ -1,5 +1,8 @@
 #include "calibration/kernel_sample.h"
 
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 
@@ -63,6 +66,35 @@ std::optional<KernelOp> kernel_op(std::string_view text) {
     if (kNames[i] == text) return static_cast<KernelOp>(i);
   }
   return std::nullopt;
+}
+
+std::string sizes_of(const KernelSample& sample) {
+  struct Text {
+    std::string operator()(const TimedGemm& t) const {
+      return fmt::format("{} {} {} {} {}", t.shape.m, t.shape.n, t.shape.k, t.shape.batch, t.quantizes);
+    }
+    std::string operator()(const TimedExperts& t) const {
+      return fmt::format("{} {} {} {} {} {} {} {} {} {}", t.shape.hidden, t.shape.intermediate, t.shape.local_experts,
+                         t.shape.top_k, t.load.tokens, t.load.local_tokens, t.load.rows, t.load.active,
+                         fmt::join(t.load.padded_rows, ","), t.part ? static_cast<int>(*t.part) : -1);
+    }
+    std::string operator()(const TimedAttention& t) const {
+      std::string text = fmt::format("{} {} {} {} {} {}", t.shape.query_heads, t.shape.kv_heads, t.shape.key_dim,
+                                     t.shape.value_dim, t.decode.sequences, t.decode.visible_keys);
+      for (const PrefillWork& p : t.prefill) text += fmt::format(" {} {} {}", p.new_tokens, p.keys, p.pairs);
+      return text;
+    }
+    std::string operator()(const TimedQuantize& t) const {
+      return fmt::format("{} {} {}", static_cast<int>(t.pass), t.m, t.k);
+    }
+    std::string operator()(const TimedRecurrence& t) const {
+      return fmt::format("{} {} {} {} {} {} {}", t.shape.heads, t.shape.key_dim, t.shape.value_dim,
+                         t.work.decode_sequences, t.work.prefill_sequences, t.work.prefill_tokens,
+                         t.work.longest_prefill);
+    }
+    std::string operator()(const TimedPass& t) const { return fmt::format("{}", t.bytes.value); }
+  };
+  return sample.section + ' ' + std::visit(Text{}, sample.timed);
 }
 
 bool is_kernel_library(std::string_view provider) {

@@ -88,6 +88,10 @@ struct KernelSample {
   double measured = 0;  ///< seconds
 };
 
+/// Section and sizes: equal for repeats of a measurement and for the same shape in another table. The formats are in
+/// the section's name.
+std::string sizes_of(const KernelSample& sample);
+
 /// Of a library that engines call, so that its kernels are any engine's own: deepgemm, flash_attention, flashmla ...
 bool is_kernel_library(std::string_view provider);
 

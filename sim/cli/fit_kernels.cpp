@@ -83,6 +83,15 @@ void print_fit(const KernelFit& fit) {
   line("after, on the same rows", fit.after);
   line("shapes left out, form", fit.law);
   line("shapes left out, with residual", fit.corrected);
+  if (fit.law.empty())
+    fmt::print("  all rows are of one shape, which the fit saw: how far off others are is not known\n");
+  constexpr double hopeless = 0.3;  // three times what the worst shipped section misses
+  if (const double mape = errors_of(fit.after).mape; mape > hopeless) {
+    fmt::print(stderr,
+               "moesim: fit: {}: the fit is off by {:.0f} % in the mean on its own rows: are they times of this "
+               "kernel on this GPU, in microseconds?\n",
+               fit.section->key, 100 * mape);
+  }
 }
 
 /// What sections say of the rows and the fit.
@@ -175,6 +184,7 @@ int fit_profile(const Fitting& fitting, const Arguments& arguments, const Texts&
     describe(fit, profile, gpu, texts);
     fits.push_back(std::move(fit));
   }
+  if (interrupted()) return fail(exit_interrupted, "interrupted; nothing was written");
   if (fits.empty()) return fail(exit_bad_data, fmt::format("fit: nothing was fitted: {}", fmt::join(refused, "; ")));
   for (const std::string& problem : refused) fmt::print("not fitted: {}\n", problem);
   for (const KernelFit& fit : fits) print_fit(fit);
@@ -199,7 +209,7 @@ std::filesystem::path own_file(const std::filesystem::path& folder, const std::s
 /// Writes the fits to the profiles of `folder` that hold such sections, their own ones and those that stand in.
 /// Returns a problem, empty when all is well.
 std::string refit_profiles(const std::filesystem::path& folder, const Fitting& fitting, std::span<const KernelFit> fits,
-                           const KernelProfile& from, const Texts& texts) {
+                           const KernelProfile& from, const Texts& texts, std::size_t& rewritten) {
   std::vector<std::filesystem::path> files;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
@@ -231,6 +241,7 @@ std::string refit_profiles(const std::filesystem::path& folder, const Fitting& f
     const std::string problem = write_file_atomically(
         file, kernel_profile_json(profile, kept, {.base = text, .date = texts.date, .fresh = false}));
     if (!problem.empty()) return problem;
+    ++rewritten;
   }
   return {};
 }
@@ -239,6 +250,11 @@ int cross_validate(const Fitting& fitting, const Arguments& arguments, const Tex
   std::vector<KernelValidation> validations;
   std::map<std::pair<std::size_t, std::string>, KernelProfile> fitted;  // by GPU and provider
   const std::filesystem::path folder = arguments.value("profiles");
+  std::size_t rewritten = 0;
+  std::error_code error;
+  if (arguments.has("profiles") && !std::filesystem::is_directory(folder, error)) {
+    return fail(exit_missing, fmt::format("{}: no such folder", folder.string()));
+  }
   for (const Subject& subject : fitting.subjects) {
     const GpuSpec& gpu = fitting.samples.gpus[subject.gpu];
     const std::filesystem::path own = own_file(folder, gpu.id, subject.provider);
@@ -253,7 +269,7 @@ int cross_validate(const Fitting& fitting, const Arguments& arguments, const Tex
       validations.push_back({gpu.id, subject.provider, key, std::move(fit)});
     }
     if (arguments.has("profiles")) {
-      const std::string problem = refit_profiles(folder, fitting, fits, profile, texts);
+      const std::string problem = refit_profiles(folder, fitting, fits, profile, texts, rewritten);
       if (!problem.empty()) return fail(exit_missing, problem);
     }
     fitted[{subject.gpu, subject.provider}] = std::move(profile);
@@ -276,6 +292,10 @@ int cross_validate(const Fitting& fitting, const Arguments& arguments, const Tex
                              score(samples, gpu, fitted.at({from.gpu, from.provider}))});
       }
     }
+  }
+  if (interrupted()) return fail(exit_interrupted, "interrupted");
+  if (arguments.has("profiles") && rewritten == 0) {
+    fmt::print(stderr, "moesim: fit: no profile in {} holds these kernels\n", folder.string());
   }
   if (arguments.has("plots")) {
     const std::filesystem::path file =

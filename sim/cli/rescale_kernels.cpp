@@ -53,8 +53,9 @@ Rows rows_of(const std::vector<std::string>& tables, const KernelTableOptions& o
     rows.problem = fmt::format("{}: no row can be used", table);
     for (const auto& [reason, count] : rows.samples.skipped) rows.problem += fmt::format("; {} x {}", count, reason);
   } else if (whose.size() > 1) {
-    rows.problem = fmt::format("{}: expected rows of one GPU and provider, got several: {}; choose with --provider and --gpu",
-                               table, fmt::join(whose, ", "));
+    rows.problem =
+        fmt::format("{}: expected rows of one GPU and provider, got several: {}; choose with --provider and --gpu",
+                    table, fmt::join(whose, ", "));
   }
   return rows;
 }
@@ -103,9 +104,11 @@ int rescale_by_ratio(const Arguments& arguments, const Rows& local, const Rows& 
                                         reference.gpu().id));
   }
   const Base base = read_base(arguments.has("base") ? resolve_path(arguments.value("base"), {}) : measured.file);
-  if (base.profile.gpu != reference.gpu().id || base.profile.provider != provider) {
-    return fail(exit_usage, fmt::format("fit: {}: expected a profile of {} on {}, got {} on {}", base.file.string(),
-                                        provider, reference.gpu().id, base.profile.provider, base.profile.gpu));
+  const std::string& on = base.profile.gpu;
+  if ((on != reference.gpu().id && on != local.gpu().id) || base.profile.provider != provider) {
+    return fail(exit_usage, fmt::format("fit: {}: expected a profile of {} on {} or rescaled to {}, got {} on {}",
+                                        base.file.string(), provider, reference.gpu().id, local.gpu().id,
+                                        base.profile.provider, on));
   }
   KernelProfile profile = base.profile;
   const auto ratios = rescale(profile, local.gpu(), local.list, reference.gpu(), reference.list);
@@ -136,7 +139,8 @@ int rescale_by_ratio(const Arguments& arguments, const Rows& local, const Rows& 
                local.gpu().id, local.gpu().architecture, reference.gpu().id, reference.gpu().architecture);
   }
   profile.name = fmt::format("{}-{}-rescaled", local.gpu().id, provider);
-  profile.also_for = {local.gpu().id};
+  profile.gpu = local.gpu().id;
+  profile.also_for.clear();
   add(profile.notes,
       fmt::format("{}'s kernels of {} for {}: sections with a factor are rescaled by kernels of {} measured "
                   "on both, the others by datasheet rates.",
@@ -167,7 +171,8 @@ int fit_rates(const Arguments& arguments, const Rows& local, const std::string& 
   fmt::print("{}: {} rows, median error {:.1f} %; products, attention and experts stay {}'s\n", key, local.list.size(),
              100 * errors.median_ape, base.profile.provider);
   profile.name = fmt::format("{}-{}-rates", local.gpu().id, provider);
-  if (profile.gpu != local.gpu().id) profile.also_for = {local.gpu().id};
+  profile.gpu = local.gpu().id;
+  profile.also_for.clear();
   add(profile.notes,
       fmt::format("Passes that stream were measured on {} with kernels of {}.", local.gpu().id, local.provider()));
   return write(arguments, base, profile, std::span(&fit, 1), date);

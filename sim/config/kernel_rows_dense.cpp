@@ -210,10 +210,16 @@ void read_linear_attention_row(const KernelRow& row, KernelRowSamples& out) {
 }
 
 void read_stream_row(const KernelRow& row, KernelRowSamples& out) {
-  const std::int64_t bytes = row.fields.count("bytes", 1, 10'000'000'000'000);
+  const std::string_view kernel = row.fields.text("kernel");
+  // moesim-calibrate measures these in the table of its copies; none streams through the GPU's memory.
+  for (const std::string_view other :
+       {"host_to_device", "device_to_host", "kernel_launch", "graph_launch", "graph_node"}) {
+    if (kernel == other) return out.skip(skip::other_kernel);
+  }
+  // The size of a copy is read and written.
+  const std::int64_t bytes = row.fields.count("bytes", 1, 10'000'000'000'000) * (kernel == "copy" ? 2 : 1);
   const auto time = row.seconds("latency_us");
   if (!time) return out.skip(skip::no_time);
-  const std::string_view kernel = row.fields.text("kernel");
   out.samples.push_back(pass(kernel.empty() ? "stream" : kernel, static_cast<double>(bytes), *time));
 }
 

@@ -108,7 +108,8 @@ constexpr std::string_view kOtherGpu = "another GPU than --gpu", kOtherProvider 
                            kNoTime = "no time", kNoBytes = "no bytes", kNotModelled = "a kernel that is not modelled",
                            kHostWork = "time includes work around the kernel", kDegraded = "degraded fabric",
                            kOldVersion = "a version without NVLink", kOneRank = "fewer than two ranks",
-                           kOtherKind = "not a one-sided transfer";
+                           kOtherKind = "not a one-sided transfer",
+                           kUnequal = "an unequal all-to-all: no curve takes it";
 
 std::string lower(std::string_view text) {
   std::string result(text);
@@ -250,6 +251,10 @@ class RowSamples {
   }
 
   void read_nccl() {
+    if (row_.text("collective") == "alltoallv") {
+      reason = kUnequal;
+      return;
+    }
     const auto curve = collective_curve(row_.text("collective"));
     if (!curve) {
       row_.reader().fail(

@@ -385,6 +385,20 @@ fs::path profile_folder() {
   return product_root() / "calibrate" / "profiles";
 }
 
+/// Another GPU on which sections were measured that stand for their own kernels: of a rescaled profile.
+std::string carried_from(const KernelProfile& profile) {
+  const auto foreign = [&](const auto& sections) -> std::string {
+    for (const auto& s : sections) {
+      if (s.origin.derived_from.empty() && s.origin.gpu != profile.gpu) return s.origin.gpu;
+    }
+    return {};
+  };
+  for (const std::string& gpu : {foreign(profile.gemm), foreign(profile.moe), foreign(profile.attention_decode)}) {
+    if (!gpu.empty()) return gpu;
+  }
+  return {};
+}
+
 struct Candidate {
   fs::path file;
   std::string provider;
@@ -518,6 +532,10 @@ KernelProfileChoice select_kernel_profile(const std::string& calibration, std::s
   }
   choice.profile = read_kernel_profile_file(choice.file);
   choice.extrapolated = choice.profile.gpu != gpu;
+  if (const std::string measured_on = carried_from(choice.profile); !measured_on.empty()) {
+    choice.extrapolated = true;
+    choice.reason += fmt::format(", carried from {}", measured_on);
+  }
   if (choice.reason == "asked for" && choice.extrapolated && choice.profile.gpu != "any") {
     choice.reason += fmt::format(", measured on {}", choice.profile.gpu);
   }

@@ -29,6 +29,8 @@ double log_sd(const SectionOrigin& origin, SizeRegime regime, std::string_view g
   } else if (origin.residuals) {
     own = logarithm(1 + origin.residuals->p90_ape) / normal_95;
   }
+  // Rows of other sizes say little of this one.
+  if (!origin.errors.empty() && errors == origin.errors.end()) own = std::hypot(own, kRooflineLogSd);
   double transfer = 0;
   if (!origin.derived_from.empty()) {
     transfer = kRooflineLogSd;  // what is like for another format nobody measured

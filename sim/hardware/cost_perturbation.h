@@ -21,8 +21,8 @@ struct KernelPerturbation {
 
 /// Standard deviation of ln(true / predicted) of a section in a regime: its own error there on unseen shapes; else, of
 /// all its rows, ln(1 + p90) / 1.645, as a normal distribution has 90 % of its absolute values within 1.645; else that
-/// of a plain roofline. In quadrature with it, where the section was measured on another GPU or stands in for another
-/// format, the error of such a transfer.
+/// of a plain roofline. In quadrature with it that of a roofline where only other regimes were measured, and the error
+/// of such a transfer where the section was measured on another GPU or stands in for another format.
 double log_sd(const SectionOrigin& origin, SizeRegime regime, std::string_view gpu);
 
 /// A roofline misses measured kernels by 10 to 18 % in the mean [kernel-cost 1]; the mean of |x| of a normal

@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "core/math.h"
+#include "hardware/cost_perturbation.h"
 
 namespace moesim {
 
@@ -197,18 +198,28 @@ std::string predictions_json(const KernelPredictions& predictions) {
   return json.dump(2) + '\n';
 }
 
+namespace {
+
+double sd_of(const KernelProfile& profile, const KernelSample& sample, const GpuSpec& gpu) {
+  const SectionOrigin* const origin = section_origin(profile, sample.section);
+  return origin == nullptr ? kRooflineLogSd : log_sd(*origin, size_regime(sample), gpu.id);
+}
+
+}  // namespace
+
 std::string predictions_csv(const KernelPredictions& predictions) {
   std::string text =
-      "table,line,gpu,provider,version,section,shape,regime,predicted_us,measured_us,log_ratio,profile,extrapolated\n";
+      "table,line,gpu,provider,version,section,shape,regime,predicted_us,measured_us,log_ratio,log_sd,profile,"
+      "extrapolated\n";
   for (const PredictedKernel& scored : predictions.scored) {
     const KernelSample& s = *scored.sample;
     const GpuSpec& gpu = predictions.samples->gpus[s.gpu];
     const KernelProfile& profile = predictions.profiles[scored.profile].profile;
-    text += fmt::format("{},{},{},{},{},{},{},{},{:.6g},{:.6g},{:.4f},{},{}\n",
+    text += fmt::format("{},{},{},{},{},{},{},{},{:.6g},{:.6g},{:.4f},{:.4f},{},{}\n",
                         quoted(predictions.samples->tables[s.table]), s.line, gpu.id, quoted(s.provider),
                         quoted(s.version), s.section, quoted(s.shape), regime_name(s), scored.predicted * 1e6,
-                        s.measured * 1e6, logarithm(scored.predicted / s.measured), profile.name,
-                        stand_in(profile, s, gpu).empty() ? "no" : "yes");
+                        s.measured * 1e6, logarithm(scored.predicted / s.measured), sd_of(profile, s, gpu),
+                        profile.name, stand_in(profile, s, gpu).empty() ? "no" : "yes");
   }
   return text;
 }

@@ -279,6 +279,7 @@ std::string kernel_profile_json(const KernelProfile& profile, std::span<const Ke
   }
   if (file.renamed) {
     json["name"] = profile.name;
+    json["gpu"] = profile.gpu;
     json["notes"] = profile.notes;
     json["also_for"] = profile.also_for;
   }

@@ -14,7 +14,7 @@ struct KernelProfileFile {
   /// A file of its own, not a new edition of `base`: the name, GPU, provider and source of the profile replace those of
   /// `base`, and what is not fitted says that it was taken from there.
   bool fresh = false;
-  /// A new edition of `base` under the name, notes and `also_for` of the profile.
+  /// A new edition of `base` under the name, GPU, notes and `also_for` of the profile.
   bool renamed = false;
 };
 

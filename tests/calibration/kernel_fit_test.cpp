@@ -138,6 +138,10 @@ TEST(KernelFit, RefusesFewerRowsThanConstants) {
   KernelProfile profile = roofline();
   const KernelFit fit = fit_and_validate(gpu, KernelOp::gemm, "gemm/bf16", pointers(samples), profile);
   EXPECT_EQ(fit.problem, "9 rows for 10 constants");
+  // Repeats of a row tell nothing new.
+  for (int i = 0; i < 5; ++i) samples.push_back(samples.front());
+  EXPECT_EQ(fit_and_validate(gpu, KernelOp::gemm, "gemm/bf16", pointers(samples), profile).problem,
+            "9 different rows for 10 constants");
   KernelProfile untouched = roofline();
   EXPECT_EQ(bf16(profile).fixed, bf16(untouched).fixed);
 }

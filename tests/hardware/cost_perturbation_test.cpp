@@ -83,7 +83,8 @@ TEST(CostPerturbation, ErrorsOfTheRegimeComeFirst) {
   large.log_sd = 0.04;
   origin.errors.push_back(large);
   EXPECT_EQ(log_sd(origin, SizeRegime::large, "h100_sxm"), 0.04);
-  EXPECT_NEAR(log_sd(origin, SizeRegime::small, "h100_sxm"), std::log(1.2) / 1.645, 1e-9);
+  // No row of this size: as far off as all rows, and as a roofline may be elsewhere.
+  EXPECT_NEAR(log_sd(origin, SizeRegime::small, "h100_sxm"), std::hypot(std::log(1.2) / 1.645, 0.22), 1e-9);
 }
 
 TEST(CostPerturbation, IsDrawnBySeedGpuFamilyAndRegime) {
