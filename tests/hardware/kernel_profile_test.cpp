@@ -90,8 +90,8 @@ TEST(KernelProfile, HasFittedConstantsNearThePublishedOnes) {
   const GroupedSection& masked = p.grouped_masked[static_cast<std::size_t>(DataType::fp8_block)];
   EXPECT_NEAR(masked.fixed.microseconds(), 21, 1.5);
   EXPECT_NEAR(masked.memory, 0.81, 0.05);
-  // The public fit has no promotion: on 128 columns of a tile, 2ab / F of vector time beside 2ab 128 / P of tensor time,
-  // P / (128 F) of it with the 1,979 and 67 TFLOPS of the H100's datasheet.
+  // The public fit has no promotion: on 128 columns of a tile, 2ab / F of vector time beside 2ab 128 / P of tensor
+  // time, P / (128 F) of it with the 1,979 and 67 TFLOPS of the H100's datasheet.
   const double compute = 1 / (1 / masked.compute + masked.promotion * 1979 / (128 * 67.0));
   // A softer norm goes with a higher efficiency of either part: 2^(1/p) parts where both are equal.
   const double both = power(2, 1 / masked.norm);
