@@ -10,6 +10,7 @@
 #include "calibration/kernel_prediction.h"
 #include "calibration/kernel_section.h"
 #include "core/math.h"
+#include "core/statistics.h"
 
 namespace moesim {
 
@@ -26,10 +27,11 @@ Fastest fastest_of(std::span<const KernelSample* const> samples) {
   return fastest;
 }
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+double median(const std::vector<double>& values) {
+  Distribution<double> distribution;
+  for (const double value : values) distribution.add(value);
+  distribution.sort();
+  return distribution.quantile(0.5);
 }
 
 /// Logarithms by regime.

@@ -4,12 +4,26 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
+#include <sstream>
 
 #include "calibration/kernel_sample.h"
 #include "config/json_reader.h"
 #include "config/read_gpu.h"
 
 namespace moesim {
+
+namespace {
+
+/// --provider in lower case, as tables have it.
+std::string provider_of(const Arguments& arguments) {
+  std::string provider = arguments.value("provider");
+  std::transform(provider.begin(), provider.end(), provider.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return provider;
+}
+
+}  // namespace
 
 std::variant<CommTableOptions, Refusal> comm_table_options(const Arguments& arguments) {
   std::vector<std::string> known;
@@ -19,7 +33,6 @@ std::variant<CommTableOptions, Refusal> comm_table_options(const Arguments& argu
   for (const std::string& op : known) list += (list.empty() ? "" : ", ") + op;
   if (!arguments.has("op")) return Refusal{exit_usage, fmt::format("--op is missing; expected one of {}", list)};
   const std::string op = arguments.value("op");
-  if (kernel_op(op)) return Refusal{exit_usage, fmt::format("fit: --op {} is not built yet", op)};
   CommTableOptions options;
   const auto found = comm_op(op);
   if (!found) {
@@ -32,11 +45,27 @@ std::variant<CommTableOptions, Refusal> comm_table_options(const Arguments& argu
   if (arguments.has("cluster")) {
     options.cluster = resolve_path(arguments.value("cluster"), {}, "topologies/cluster");
   }
-  options.provider = arguments.value("provider");
-  std::transform(options.provider.begin(), options.provider.end(), options.provider.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  options.provider = provider_of(arguments);
   options.version = arguments.value("lib-version");
   return options;
+}
+
+std::optional<KernelTableOptions> kernel_table_options(const Arguments& arguments) {
+  const auto op = kernel_op(arguments.value("op"));
+  if (!op) return std::nullopt;
+  KernelTableOptions options;
+  options.op = *op;
+  if (arguments.has("gpu")) options.gpu = find_gpu(arguments.value("gpu")).id;
+  options.provider = provider_of(arguments);
+  options.version = arguments.value("lib-version");
+  return options;
+}
+
+std::string text_of(const std::filesystem::path& file) {
+  std::ifstream in(file);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
 }
 
 std::string command_line(std::string_view command, const Arguments& arguments, std::span<const OptionRow> rows) {

@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <variant>
 
 #include "cli/command.h"
 #include "config/read_comm_table.h"
+#include "config/read_kernel_table.h"
 
 namespace moesim {
 
@@ -51,6 +53,13 @@ struct Refusal {
 
 /// The options of the tables, from --op, --gpu, --cluster, --provider. Throws ConfigError.
 std::variant<CommTableOptions, Refusal> comm_table_options(const Arguments& arguments);
+
+/// Those of kernels, from --op, --gpu, --provider, --lib-version; nothing where --op is not of kernels. Throws
+/// ConfigError.
+std::optional<KernelTableOptions> kernel_table_options(const Arguments& arguments);
+
+/// The bytes of a profile that was read from `file`.
+std::string text_of(const std::filesystem::path& file);
 
 /// "fit sweep.csv --op nccl": the command as it was typed, for files that it writes.
 std::string command_line(std::string_view command, const Arguments& arguments, std::span<const OptionRow> rows);

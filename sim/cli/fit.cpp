@@ -8,10 +8,8 @@
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <set>
-#include <sstream>
 
 #include "calibration/version_eras.h"
 #include "cli/calibration_options.h"
@@ -349,10 +347,7 @@ int fit_profile(Fitting& fitting, CommOp op, const Arguments& arguments, const s
   if (arguments.has("base")) {
     const std::filesystem::path base = resolve_path(arguments.value("base"), {});
     read_collective_profile(base, system.topology->cluster());  // refuses what is broken
-    std::ifstream in(base);
-    std::ostringstream text;
-    text << in.rdbuf();
-    file.base = text.str();
+    file.base = text_of(base);
   }
   const std::string problem =
       write_file_atomically(arguments.value("output"), collective_profile_json(fits, system, file));
@@ -386,9 +381,9 @@ int run(const Arguments& arguments) {
     }
   }
   if (const std::string problem = output_problem(arguments); !problem.empty()) return fail(exit_missing, problem);
-  if (const auto op = kernel_op(arguments.value("op"))) {
-    if (arguments.has("as") || arguments.has("reference")) return rescale_kernels(*op, arguments, today());
-    return fit_kernels(*op, arguments, command_line("fit", arguments, rows), today());
+  if (const auto options = kernel_table_options(arguments)) {
+    if (arguments.has("as") || arguments.has("reference")) return rescale_kernels(*options, arguments, today());
+    return fit_kernels(*options, arguments, command_line("fit", arguments, rows), today());
   }
   for (const char* const option : {"as", "reference", "plots"}) {
     if (arguments.has(option)) {

@@ -5,13 +5,12 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <set>
-#include <sstream>
 
 #include "calibration/kernel_fit.h"
 #include "calibration/kernel_range.h"
+#include "cli/calibration_options.h"
 #include "cli/progress.h"
 #include "config/json_reader.h"
 #include "config/read_gpu.h"
@@ -26,12 +25,6 @@
 namespace moesim {
 
 namespace {
-
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
 
 /// One profile's worth of samples: of one GPU and one provider, section by section.
 struct Subject {
@@ -62,13 +55,6 @@ FitProgress shown(Progress& progress) {
   return [&progress](std::int64_t done, std::int64_t total) { progress.update(done, total); };
 }
 
-std::string text_of(const std::filesystem::path& file) {
-  std::ifstream in(file);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
 void print_fit(const KernelFit& fit) {
   const auto line = [](std::string_view what, std::span<const ScoredKernel> scored) {
     if (scored.empty()) return;
@@ -85,7 +71,7 @@ void print_fit(const KernelFit& fit) {
   line("shapes left out, with residual", fit.corrected);
   if (fit.law.empty())
     fmt::print("  all rows are of one shape, which the fit saw: how far off others are is not known\n");
-  constexpr double hopeless = 0.3;  // three times what the worst shipped section misses
+  constexpr double hopeless = 0.3;  // of rows that it was fitted to: the rows are of something else
   if (const double mape = errors_of(fit.after).mape; mape > hopeless) {
     fmt::print(stderr,
                "moesim: fit: {}: the fit is off by {:.0f} % in the mean on its own rows: are they times of this "
@@ -312,12 +298,10 @@ int cross_validate(const Fitting& fitting, const Arguments& arguments, const Tex
 
 }  // namespace
 
-int fit_kernels(KernelOp op, const Arguments& arguments, const std::string& command, const std::string& date) {
-  KernelTableOptions options{
-      .op = op, .gpu = {}, .provider = lower(arguments.value("provider")), .version = arguments.value("lib-version")};
-  if (arguments.has("gpu")) options.gpu = find_gpu(arguments.value("gpu")).id;
+int fit_kernels(const KernelTableOptions& options, const Arguments& arguments, const std::string& command,
+                const std::string& date) {
   Fitting fitting;
-  fitting.op = op;
+  fitting.op = options.op;
   fitting.samples = read_kernel_tables(arguments.positionals, options);
   fitting.subjects = subjects_of(fitting.samples, arguments.values("section"));
   if (!arguments.has("quiet")) fitting.style = Progress::style_of_stderr();

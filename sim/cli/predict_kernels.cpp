@@ -6,25 +6,11 @@
 #include <map>
 
 #include "config/json_reader.h"
-#include "config/read_gpu.h"
 #include "config/read_profile.h"
 #include "report/kernel_prediction_text.h"
 #include "report/output_file.h"
 
 namespace moesim {
-
-std::optional<KernelTableOptions> kernel_table_options(const Arguments& arguments) {
-  const auto op = kernel_op(arguments.value("op"));
-  if (!op) return std::nullopt;
-  KernelTableOptions options;
-  options.op = *op;
-  if (arguments.has("gpu")) options.gpu = find_gpu(arguments.value("gpu")).id;
-  options.provider = arguments.value("provider");
-  std::transform(options.provider.begin(), options.provider.end(), options.provider.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  options.version = arguments.value("lib-version");
-  return options;
-}
 
 int predict_kernel_tables(const Arguments& arguments, const KernelTableOptions& options) {
   if (arguments.has("cluster")) return fail(exit_usage, "predict: --cluster is for communication; give --gpu");

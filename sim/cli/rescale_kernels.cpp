@@ -4,18 +4,14 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cctype>
-#include <fstream>
 #include <map>
 #include <set>
-#include <sstream>
 
 #include "calibration/kernel_fit.h"
 #include "calibration/kernel_range.h"
 #include "calibration/kernel_rescale.h"
-#include "cli/progress.h"
+#include "cli/calibration_options.h"
 #include "config/json_reader.h"
-#include "config/read_gpu.h"
 #include "config/read_kernel_table.h"
 #include "config/read_profile.h"
 #include "report/kernel_profile_json.h"
@@ -24,12 +20,6 @@
 namespace moesim {
 
 namespace {
-
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
 
 /// Tables of which every row is of one GPU and one provider.
 struct Rows {
@@ -67,10 +57,7 @@ struct Base {
 };
 
 Base read_base(const std::filesystem::path& file) {
-  std::ifstream in(file);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return {file, read_kernel_profile_file(file), text.str()};
+  return {file, read_kernel_profile_file(file), text_of(file)};
 }
 
 int write(const Arguments& arguments, const Base& base, const KernelProfile& profile, std::span<const KernelFit> fits,
@@ -152,6 +139,10 @@ int fit_rates(const Arguments& arguments, const Rows& local, const std::string& 
   const std::string provider = arguments.value("as");
   const KernelProfileChoice now = select_kernel_profile("auto", local.gpu().id, std::string_view(provider));
   const Base base = read_base(arguments.has("base") ? resolve_path(arguments.value("base"), {}) : now.file);
+  if (base.profile.provider != provider) {
+    return fail(exit_usage, fmt::format("fit: {}: expected a profile of {}, got one of {}", base.file.string(),
+                                        provider, base.profile.provider));
+  }
   KernelProfile profile = base.profile;
   const std::string key = "memory_pass";
   KernelFit fit = fit_and_validate(local.gpu(), KernelOp::memory_pass, key, local.list, profile);
@@ -165,7 +156,7 @@ int fit_rates(const Arguments& arguments, const Rows& local, const std::string& 
             .fit_range = fit_range(local.list),
             .derived_from = {},
             .date = date,
-            .residuals = {},
+            .residuals = origin.residuals,
             .errors = origin.errors};
   const ErrorSummary errors = errors_of(fit.held_out());
   fmt::print("{}: {} rows, median error {:.1f} %; products, attention and experts stay {}'s\n", key, local.list.size(),
@@ -180,25 +171,24 @@ int fit_rates(const Arguments& arguments, const Rows& local, const std::string& 
 
 }  // namespace
 
-int rescale_kernels(KernelOp op, const Arguments& arguments, const std::string& date) {
+int rescale_kernels(const KernelTableOptions& options, const Arguments& arguments, const std::string& date) {
   if (!arguments.has("as")) return fail(exit_usage, "fit: --reference needs --as PROVIDER");
   if (!arguments.has("output")) return fail(exit_usage, "fit: -o PROFILE.json is missing");
   for (const char* const option : {"section", "cross-validate", "profiles"}) {
     if (arguments.has(option)) return fail(exit_usage, fmt::format("fit: --{} and --as exclude each other", option));
   }
-  if (!arguments.has("reference") && op != KernelOp::memory_pass) {
+  if (!arguments.has("reference") && options.op != KernelOp::memory_pass) {
     return fail(
         exit_usage,
         fmt::format("fit: --as {0} with kernels of another provider needs --reference TABLE.csv, the same kernels "
                     "on a GPU whose profile of {0} was measured; without it only --op memory_pass can be set",
                     arguments.value("as")));
   }
-  KernelTableOptions options{
-      .op = op, .gpu = {}, .provider = lower(arguments.value("provider")), .version = arguments.value("lib-version")};
   const std::vector<std::string> references = arguments.values("reference");
-  const Rows reference = references.empty() ? Rows{} : rows_of(references, options);
+  KernelTableOptions of_reference = options;
+  of_reference.gpu.clear();  // --gpu says whose the local rows are
+  const Rows reference = references.empty() ? Rows{} : rows_of(references, of_reference);
   if (!reference.problem.empty()) return fail(exit_bad_data, "fit: " + reference.problem);
-  if (arguments.has("gpu")) options.gpu = find_gpu(arguments.value("gpu")).id;
   const Rows local = rows_of(arguments.positionals, options);
   if (!local.problem.empty()) return fail(exit_bad_data, "fit: " + local.problem);
   if (local.provider() == arguments.value("as")) {

@@ -1,49 +1,20 @@
 // `predict` on measured kernels from outside: what it prints, and its exit codes.
 
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
+
+#include "support/program_folder.h"
 
 namespace moesim {
 namespace {
 
-namespace fs = std::filesystem;
-
-class PredictKernels : public ::testing::Test {
+class PredictKernels : public ProgramFolder {
  protected:
-  void SetUp() override {
-    if (std::string(MOESIM_BINARY).empty()) GTEST_SKIP() << "the program is not part of this build";
-    folder_ = fs::temp_directory_path() /
-              ("moesim-predict-" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  /// Runs `predict` in the test's folder; the exit code.
-  int run(const std::string& arguments) {
-    const std::string command =
-        "cd " + folder_.string() + " && " + MOESIM_BINARY + " predict " + arguments + " >out.txt 2>err.txt";
-    const int status = std::system(command.c_str());
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
-  void write(const std::string& name, const std::string& rows) const { std::ofstream(folder_ / name) << rows; }
-  std::string text(const std::string& name) const {
-    std::ifstream in(folder_ / name);
-    std::stringstream all;
-    all << in.rdbuf();
-    return all.str();
-  }
-
-  fs::path folder_;
+  int predict(const std::string& arguments) { return run("predict " + arguments); }
 };
 
 TEST_F(PredictKernels, ErrorsAreGroupedByGpuProviderAndFormat) {
@@ -53,7 +24,7 @@ TEST_F(PredictKernels, ErrorsAreGroupedByGpuProviderAndFormat) {
         "h100_sxm,vllm,bfloat16,4096,4096,4096,220\n"
         "H800,deepgemm,fp8_block,64,4096,4096,30\n"
         "abacus,vllm,bfloat16,64,4096,4096,30\n");
-  ASSERT_EQ(run("mine.csv --op gemm --json --csv rows.csv"), 0) << text("err.txt");
+  ASSERT_EQ(predict("mine.csv --op gemm --json --csv rows.csv"), 0) << text("err.txt");
   const auto json = nlohmann::json::parse(text("out.txt"));
   EXPECT_EQ(json["op"], "gemm");
   EXPECT_EQ(json["rows"], 4);
@@ -79,7 +50,7 @@ TEST_F(PredictKernels, ErrorsAreGroupedByGpuProviderAndFormat) {
 
 TEST_F(PredictKernels, WithoutScoredRowsTheErrorsAreNull) {
   write("quantize_a100_sxm_vllm.csv", "kernel,m,k,latency_us\nfp8_quantize,8,64,\n");
-  ASSERT_EQ(run("quantize_a100_sxm_vllm.csv --op quantize --json"), 0) << text("err.txt");
+  ASSERT_EQ(predict("quantize_a100_sxm_vllm.csv --op quantize --json"), 0) << text("err.txt");
   const auto json = nlohmann::json::parse(text("out.txt"));
   EXPECT_EQ(json["scored"], 0);
   EXPECT_TRUE(json["mape"].is_null());
@@ -89,13 +60,13 @@ TEST_F(PredictKernels, WithoutScoredRowsTheErrorsAreNull) {
 
 TEST_F(PredictKernels, BadInputHasItsExitCodes) {
   write("gemm_h100_sxm_vllm.csv", "dtype,m,n,k,latency_us\nbfloat16,1,2,3,x\n");
-  EXPECT_EQ(run("gemm_h100_sxm_vllm.csv --op gemm"), 4);
+  EXPECT_EQ(predict("gemm_h100_sxm_vllm.csv --op gemm"), 4);
   EXPECT_EQ(text("err.txt"),
             "moesim: gemm_h100_sxm_vllm.csv:2: latency_us: expected a number that is not negative, got x\n");
-  EXPECT_EQ(run("none.csv --op gemm"), 3);
-  EXPECT_EQ(run("gemm_h100_sxm_vllm.csv --op gem"), 2);
-  EXPECT_EQ(run("gemm_h100_sxm_vllm.csv --op gemm --gpu abacus"), 2);
-  EXPECT_EQ(run("gemm_h100_sxm_vllm.csv --op gemm --cluster dgx-h100"), 2);
+  EXPECT_EQ(predict("none.csv --op gemm"), 3);
+  EXPECT_EQ(predict("gemm_h100_sxm_vllm.csv --op gem"), 2);
+  EXPECT_EQ(predict("gemm_h100_sxm_vllm.csv --op gemm --gpu abacus"), 2);
+  EXPECT_EQ(predict("gemm_h100_sxm_vllm.csv --op gemm --cluster dgx-h100"), 2);
   EXPECT_EQ(text("err.txt"), "moesim: predict: --cluster is for communication; give --gpu\n");
 }
 

@@ -1,58 +1,36 @@
 // `fit --as` from outside: a provider's profile for a GPU on which only other kernels were measured.
 
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 
+#include "support/program_folder.h"
+
 namespace moesim {
 namespace {
 
-namespace fs = std::filesystem;
-
-class RescaleKernels : public ::testing::Test {
+class RescaleKernels : public ProgramFolder {
  protected:
   void SetUp() override {
-    if (std::string(MOESIM_BINARY).empty()) GTEST_SKIP() << "the program is not part of this build";
-    folder_ =
-        fs::temp_directory_path() / ("moesim-rescale-" + std::to_string(getpid()) +
-                                     std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
+    ProgramFolder::SetUp();
+    if (IsSkipped()) return;
     products("h100.csv", "h100_sxm", 1);
     products("h200.csv", "h200_sxm", 1.25);
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
   /// Large bf16 products of our own at 500 TFLOP/s over `slowness`.
   void products(const std::string& name, const std::string& gpu, double slowness) const {
-    std::ofstream out(folder_ / name);
-    out << "gpu,provider,dtype,m,n,k,latency_us\n";
+    std::ostringstream rows;
+    rows << "gpu,provider,dtype,m,n,k,latency_us\n";
     for (int i = 0; i < 12; ++i) {
       const double m = 2048 + 512.0 * i;
-      out << gpu << ",ours,bfloat16," << m << ",8192,8192," << slowness * 2 * m * 8192 * 8192 / 500e6 << '\n';
+      rows << gpu << ",ours,bfloat16," << m << ",8192,8192," << slowness * 2 * m * 8192 * 8192 / 500e6 << '\n';
     }
+    write(name, rows.str());
   }
-  int run(const std::string& arguments) {
-    const std::string command =
-        "cd " + folder_.string() + " && " + MOESIM_BINARY + " " + arguments + " >out.txt 2>err.txt";
-    const int status = std::system(command.c_str());
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
-  std::string text(const std::string& name) const {
-    std::ifstream in(folder_ / name);
-    std::stringstream all;
-    all << in.rdbuf();
-    return all.str();
-  }
-
-  fs::path folder_;
 };
 
 // H100 and H200 have the same tensor rate, and these products only that: a quarter more time here is a quarter more of
@@ -72,17 +50,17 @@ TEST_F(RescaleKernels, CarriesTheRatioToTheProvidersProfile) {
 TEST_F(RescaleKernels, WithoutAReferenceProductsAreRefused) {
   EXPECT_EQ(run("fit h200.csv --op gemm --as vllm -o mine.json"), 2);
   EXPECT_NE(text("err.txt").find("--reference"), std::string::npos);
-  EXPECT_FALSE(fs::exists(folder_ / "mine.json"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "mine.json"));
 }
 
 TEST_F(RescaleKernels, StreamingPassesNeedNoReferenceAndTouchNothingElse) {
-  std::ofstream out(folder_ / "passes.csv");
+  std::ostringstream out;
   out << "gpu,provider,kernel,bytes,latency_us\n";
   for (int i = 12; i < 30; ++i) {
     const double bytes = static_cast<double>(1 << i);
     out << "h200_sxm,ours,copy," << static_cast<long>(bytes / 2) << ',' << 3 + bytes / 4.0e6 << '\n';
   }
-  out.close();
+  write("passes.csv", out.str());
   ASSERT_EQ(run("fit passes.csv --op memory_pass --as vllm -o mine.json"), 0) << text("err.txt");
   const auto profile = nlohmann::json::parse(text("mine.json"));
   EXPECT_EQ(profile["provider"], "vllm");
@@ -102,6 +80,8 @@ TEST_F(RescaleKernels, WrongTablesAreNamed) {
   EXPECT_NE(text("err.txt").find("no profile measured on h200_sxm"), std::string::npos) << text("err.txt");
   EXPECT_EQ(run("fit h200.csv --op gemm --as vllm --reference h100.csv"), 2);
   EXPECT_EQ(run("fit h200.csv --op gemm --as vllm --reference nowhere.csv -o mine.json"), 3);
+  EXPECT_EQ(run("fit h200.csv --op gemm --as sglang --reference h100.csv -o mine.json"),
+            4);  // no such section of its own
   EXPECT_EQ(run("fit h200.csv --op nccl --as vllm --reference h100.csv -o mine.json"), 2);
 }
 
