@@ -183,6 +183,36 @@ const KernelCost::PreparedAttention& KernelCost::choose(const AttentionTable& ta
   return *best;
 }
 
+const GemmSection& KernelCost::gemm_section(const GemmShape& shape) const {
+  return section_for(profile_.gemm, shape.weight, shape.activation);
+}
+
+const MoeSection& KernelCost::moe_section(const MoeShape& shape) const {
+  return section_for(profile_.moe, shape.weight, shape.activation);
+}
+
+const GroupedSection& KernelCost::grouped_section(const MoeShape& shape, GroupedLayout layout) const {
+  return section_for(layout == GroupedLayout::masked ? profile_.grouped_masked : profile_.grouped_contiguous,
+                     shape.weight, shape.activation);
+}
+
+const KernelCost::PreparedAttention& KernelCost::prepared_decode(const AttentionShape& shape) const {
+  return choose(shape.latent ? latent_decode_ : decode_, shape);
+}
+
+const KernelCost::PreparedAttention& KernelCost::prepared_prefill(const AttentionShape& shape) const {
+  return choose(shape.latent ? absorbed_prefill_ : expanded(shape) ? expanded_prefill_ : prefill_, shape);
+}
+
+const DecodeAttentionSection& KernelCost::decode_section(const AttentionShape& shape) const {
+  return (shape.latent ? profile_.mla_decode : profile_.attention_decode)[prepared_decode(shape).section];
+}
+
+const PrefillAttentionSection& KernelCost::prefill_section(const AttentionShape& shape) const {
+  const bool mla = shape.latent || expanded(shape);
+  return (mla ? profile_.mla_prefill : profile_.attention_prefill)[prepared_prefill(shape).section];
+}
+
 KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheState cache)
     : KernelCost(gpu, profile, cache, Norms()) {}
 
@@ -235,7 +265,7 @@ double KernelCost::bandwidth(const CacheGain& gain, double working_set) const {
 
 Duration KernelCost::gemm(const GemmShape& shape) const {
   if (shape.m <= 0 || shape.n <= 0 || shape.k <= 0 || shape.batch <= 0) return {};
-  const GemmSection& section = section_for(profile_.gemm, shape.weight, shape.activation);
+  const GemmSection& section = gemm_section(shape);
   const PreparedGemm& p = gemms_[static_cast<std::size_t>(&section - profile_.gemm.data())];
   const double m = real(shape.m), n = real(shape.n), k = real(shape.k), batch = real(shape.batch);
   const double weights = n * k * bytes_per_element(shape.weight) * batch;
@@ -275,7 +305,7 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
 Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeWork& work) const {
   if (work.sequences <= 0) return {};
   const bool latent = shape.latent;
-  const PreparedAttention& p = choose(latent ? latent_decode_ : decode_, shape);
+  const PreparedAttention& p = prepared_decode(shape);
   const DecodeAttentionSection& section = (latent ? profile_.mla_decode : profile_.attention_decode)[p.section];
   const double sequences = real(work.sequences);
   const double keys = std::max(1.0, real(work.visible_keys) / sequences);
@@ -327,11 +357,8 @@ Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeW
 }
 
 Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<const PrefillWork> work) const {
-  // MLA has its own kernels, one for the latent space and one for expanded keys, which are wider than the values.
-  const bool expanded = !shape.latent && shape.key_dim != shape.value_dim;
-  const AttentionTable& table = shape.latent ? absorbed_prefill_ : expanded ? expanded_prefill_ : prefill_;
-  const PreparedAttention& p = choose(table, shape);
-  const bool mla = shape.latent || expanded;
+  const PreparedAttention& p = prepared_prefill(shape);
+  const bool mla = shape.latent || expanded(shape);
   const PrefillAttentionSection& section = (mla ? profile_.mla_prefill : profile_.attention_prefill)[p.section];
   const std::int64_t kv_heads = shape.latent ? 1 : shape.kv_heads;
   const double width = real(shape.key_dim + shape.value_dim);
@@ -433,7 +460,7 @@ Duration KernelCost::linear_attention(const RecurrentShape& shape, const Recurre
 
 MoeCost MoeCost::fused(const KernelCost& kernels, const MoeShape& shape) {
   const GpuSpec& gpu = kernels.gpu();
-  const MoeSection& s = section_for(kernels.profile().moe, shape.weight, shape.activation);
+  const MoeSection& s = kernels.moe_section(shape);
   const double hidden = real(shape.hidden), inner = real(shape.intermediate);
   const double matrices = shape.gated ? 2 : 1;
   const double peak = matrix_peak(gpu, s.math).value, bandwidth = gpu.memory_bandwidth.value;
@@ -477,9 +504,7 @@ MoeCost MoeCost::fused(const KernelCost& kernels, const MoeShape& shape) {
 MoeCost MoeCost::grouped(const KernelCost& kernels, const MoeShape& shape, GroupedLayout layout) {
   const GpuSpec& gpu = kernels.gpu();
   const KernelProfile& profile = kernels.profile();
-  const GroupedSection& s =
-      section_for(layout == GroupedLayout::masked ? profile.grouped_masked : profile.grouped_contiguous, shape.weight,
-                  shape.activation);
+  const GroupedSection& s = kernels.grouped_section(shape, layout);
   const double hidden = real(shape.hidden), inner = real(shape.intermediate);
   const double matrices = shape.gated ? 2 : 1;
   const double peak = matrix_peak(gpu, s.math).value, bandwidth = gpu.memory_bandwidth.value;

@@ -79,6 +79,13 @@ class KernelCost {
   /// bytes / (em W)), chunks of 64 tokens, heads spread over the multiprocessors. Both add.
   Duration linear_attention(const RecurrentShape& shape, const RecurrentWork& work) const;
 
+  /// The sections that price a kernel of these shapes: their origin says what was measured.
+  const GemmSection& gemm_section(const GemmShape& shape) const;
+  const MoeSection& moe_section(const MoeShape& shape) const;
+  const GroupedSection& grouped_section(const MoeShape& shape, GroupedLayout layout) const;
+  const DecodeAttentionSection& decode_section(const AttentionShape& shape) const;
+  const PrefillAttentionSection& prefill_section(const AttentionShape& shape) const;
+
   /// Gap before a kernel of a stream, with and without a replayed graph.
   const LaunchSection& launch() const { return profile_.launch; }
 
@@ -125,6 +132,10 @@ class KernelCost {
   /// Prepares an exponent once; valid until the next call.
   const PNorm& norm(double p);
   static const PreparedAttention& choose(const AttentionTable& table, const AttentionShape& shape);
+  /// MLA has its own prefill kernels, one for the latent space and one for expanded keys, which are wider than values.
+  static bool expanded(const AttentionShape& shape) { return !shape.latent && shape.key_dim != shape.value_dim; }
+  const PreparedAttention& prepared_decode(const AttentionShape& shape) const;
+  const PreparedAttention& prepared_prefill(const AttentionShape& shape) const;
 
   GpuSpec gpu_;
   KernelProfile profile_;
