@@ -17,7 +17,7 @@ constexpr std::int64_t kNope = 128, kLatent = 512;  // head size and latent of t
 constexpr std::int64_t kConvolution = 4;            // taps of the short convolution before a gated delta net
 
 std::string gemm_section(const GemmShape& shape) {
-  return fmt::format("gemm/{}", name(shape.weight));
+  return fmt::format("{}/{}", shape.batched() ? "mla_bmm" : "gemm", name(shape.weight));
 }
 
 /// Tables of serving engines time the dynamic quantisation of the input with a product of narrow activations
@@ -107,7 +107,8 @@ void read_gemm_row(const KernelRow& row, KernelRowSamples& out) {
                         .batch = f.count_or("batch", 1)};
   const auto time = row.seconds("latency_us");
   if (!time) return out.skip(skip::no_time);
-  out.samples.push_back(product(KernelOp::gemm, shape, times_quantisation(row.provider, types.activation), *time));
+  const bool quantizes = !shape.batched() && times_quantisation(row.provider, types.activation);
+  out.samples.push_back(product(KernelOp::gemm, shape, quantizes, *time));
 }
 
 void read_mla_bmm_row(const KernelRow& row, KernelRowSamples& out) {
@@ -129,11 +130,12 @@ void read_mla_bmm_row(const KernelRow& row, KernelRowSamples& out) {
                         .k = before ? kNope : kLatent,
                         .weight = types.weight,
                         .activation = types.activation,
-                        .batch = f.count("heads")};
+                        .batch = f.count("heads"),
+                        .in_batch = true};
   const auto time = row.seconds("latency_us");
   if (!time) return out.skip(skip::no_time);
-  KernelSample sample = product(KernelOp::mla_bmm, shape, times_quantisation(row.provider, types.activation), *time);
-  sample.section = fmt::format("gemm/{}", name(types.weight));
+  KernelSample sample = product(KernelOp::mla_bmm, shape, false, *time);
+  sample.section = fmt::format("mla_bmm/{}", name(types.weight));
   sample.shape = fmt::format("{} heads {}", op, shape.batch);
   out.samples.push_back(std::move(sample));
 }
