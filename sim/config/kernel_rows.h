@@ -46,6 +46,7 @@ namespace skip {
 inline constexpr std::string_view no_time = "no time";
 inline constexpr std::string_view no_rows = "no work on the rank";
 inline constexpr std::string_view other_kernel = "another operator than --op";
+inline constexpr std::string_view no_head_size = "a model whose head size the table does not give";
 inline constexpr std::string_view eager = "only the time of an eager operator with its launch";
 inline constexpr std::string_view untuned = "badly tuned: x_min above 1.5";
 inline constexpr std::string_view narrow_shard = "narrow shard: inter/tp below 64";

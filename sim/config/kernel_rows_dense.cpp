@@ -252,14 +252,21 @@ void read_layer_row(const KernelRow& row, KernelRowSamples& out) {
   const auto gemm = [&](std::int64_t n, std::int64_t k) {
     if (row.op != KernelOp::gemm) return out.skip(skip::other_kernel);
     if (n < 1 || k < 1) return out.skip(skip::other_kernel);
-    out.samples.push_back(product(KernelOp::gemm,
-                                  {.m = tokens, .n = n, .k = k, .weight = DataType::bf16, .activation = DataType::bf16},
-                                  false, *time));
+    // Frontier's names of models end in the format of their weights; the operator contains the quantisation.
+    const bool fp8 = f.has("model") && f.text("model").ends_with("-fp8");
+    const DataType type = fp8 ? DataType::fp8 : DataType::bf16;
+    out.samples.push_back(
+        product(KernelOp::gemm, {.m = tokens, .n = n, .k = k, .weight = type, .activation = type}, fp8, *time));
   };
   const auto stream = [&](double elements) {
     if (row.op != KernelOp::memory_pass || elements <= 0) return out.skip(skip::other_kernel);
     out.samples.push_back(pass(op, elements * kActivation, *time));
   };
+  // Heads of Qwen3 are 128 or 256 wide, whatever hidden / heads.
+  const std::string_view of = f.has("model") ? f.text("model") : std::string_view();
+  if (!f.has("head_dim") && (of.starts_with("Qwen3") || of.starts_with("qwen3")) && op.starts_with("attn_")) {
+    return out.skip(skip::no_head_size);
+  }
   const double rotated = static_cast<double>(queries + kv);
   if (op == "attn_pre_proj" || op == "qkv_proj") return gemm(queries + 2 * kv, shape.hidden);
   if (op == "attn_post_proj" || op == "o_proj") return gemm(shape.hidden, queries);

@@ -324,6 +324,15 @@ TEST(KernelTable, SmallOperatorsAreProductsRecurrencesAndStreams) {
   ASSERT_EQ(streams.samples.size(), 2U);
   EXPECT_EQ(timed<TimedPass>(streams, 0).bytes.value, 3 * 16 * 512 * 2);
   EXPECT_EQ(timed<TimedPass>(streams, 1).bytes.value, 2 * 16 * (8 + 4) * 64 / 2 * 2);
+
+  const KernelSamples named = read(KernelOp::gemm, "frontier_linear_ops.csv",
+                                   "gpu,model,op,tokens,hidden,inter,q_heads,kv_heads,tp,event_us,kernel_us\n"
+                                   "h800,llama3.1-405b-fp8,mlp_down_proj,16,512,1024,8,4,2,9,9\n"
+                                   "h800,Qwen3-30B-A3B-tiny,attn_post_proj,16,512,1024,8,4,2,9,9\n");
+  ASSERT_EQ(named.samples.size(), 1U);
+  EXPECT_EQ(named.samples.at(0).section, "gemm/fp8");
+  EXPECT_TRUE(timed<TimedGemm>(named).quantizes);
+  EXPECT_EQ(named.skipped.at("a model whose head size the table does not give"), 1);
 }
 
 TEST(RoutingExpectations, BalancedTokensSpreadEvenly) {
