@@ -123,7 +123,8 @@ What these profiles cannot know:
   profile and whether it is of this GPU and engine, not yet each section that stands in; `predict` does.
 - **Batched products of MLA** were measured of TensorRT-LLM only; in other profiles of a GPU these stand in, elsewhere the constants of single products.
 - **Mixed batches** were measured of vLLM with FlashAttention-2 on RTX cards only, heads of 128, one chunk a call. Elsewhere they are the sum of a prefill and a decode call.
-- **Norms, rope, activations, routers** are streams at one efficiency, which profilers contradict by a factor of about two (below, memory_pass; docs/calibration.md).
+- **Norms, rope, activations, routers** are streams at one efficiency, measured on H800 and carried to H100 and A100; on B200 and RTX cards a quantising kernel stands in,
+  which on HBM was about twice too fast for them (memory_pass; docs/calibration.md).
 - **Software**: one version each; tactics chosen by autotuning; another version than the table's is not given a wider interval.
 - **In a run**: neighbours' cache effects, clocks under power limits beyond model.md 23, kernels that share the GPU.
 
@@ -138,6 +139,8 @@ END
   fit mla_decode 'mla_decode_*.csv'
   fit mla_prefill 'mla_prefill_*.csv'
   fit linear_attention 'gdn_*.csv'
+  "$moesim" fit "$tables/frontier_linear_ops.csv" --op memory_pass --gpu h800 --profiles "$profiles" \
+    --source "Frontier a4b22df" --licence MIT --plots "$plots" -q
   mixed attn_mixed 'llmservingsim_attention_mixed_*.csv'
   printf '# H20 and H800\n\nKernels of libraries that engines call (DeepGEMM, FlashAttention, FlashMLA), timed by a profiler; the H20 has a profile of them.\n\n'
   h20 gemm infersim_gemm.csv
