@@ -24,6 +24,24 @@ h20() {
   shift
   "$moesim" fit $(files "$@") --op "$op" --profiles "$profiles" --source "InferSim f2293da" --licence Apache-2.0 -q
 }
+# mixed OP PATTERN...: the same with the tables of LLMServingSim.
+mixed() {
+  local op=$1
+  shift
+  "$moesim" fit $(files "$@") --op "$op" --profiles "$profiles" --source "LLMServingSim 5daddb2" --licence MIT \
+    --plots "$plots" -q
+}
+# predicted OP PATTERN...: what ships, on rows that nothing was fitted to.
+predicted() {
+  local op=$1 table
+  shift
+  printf '## %s: predicted by what ships\n\n```\n' "$op"
+  for table in $(files "$@"); do
+    printf '%s\n' "$(basename "$table")"
+    "$moesim" predict "$table" --op "$op" | grep -v '^$'
+  done
+  printf '```\n\n'
+}
 # validate OP PATTERN...: the same without writing profiles.
 validate() {
   local op=$1
@@ -103,10 +121,10 @@ What these profiles cannot know:
 - **No table, another stands in** (`derived_from` of the section, wider intervals): vLLM's fp8 and fp8_block products (host-bound tables), grouped GEMM of all but
   SGLang's wide EP, quantisation outside of H100 and B200, linear attention outside of H100, int4, int8 and mxfp4 products, FlashAttention on RTX PRO 6000. A run names the
   profile and whether it is of this GPU and engine, not yet each section that stands in; `predict` does.
-- **Batched products of MLA** have one constant in the section of single products and that section's errors: with those, 55 to 96 % of their rows lie in the
-  90 % intervals.
-- **Mixed batches** are the sum of a prefill and a decode call; on LLMServingSim's tables the median error is 28 to 46 %, and nothing is fitted to them.
-- **Norms, rope, activations, routers** are streams at one efficiency; no table here holds them alone with their bytes.
+- **Batched products of MLA** were measured of TensorRT-LLM only; in other profiles of a GPU these stand in, elsewhere the constants of single products.
+- **Mixed batches** were measured of vLLM with FlashAttention-2 on RTX cards only, heads of 128, one chunk a call. Elsewhere they are the sum of a prefill and a decode call.
+- **Norms, rope, activations, routers** are streams at one efficiency, measured on H800 and carried to H100 and A100; on B200 and RTX cards a quantising kernel stands in,
+  which on HBM was about twice too fast for them (memory_pass; docs/calibration.md).
 - **Software**: one version each; tactics chosen by autotuning; another version than the table's is not given a wider interval.
 - **In a run**: neighbours' cache effects, clocks under power limits beyond model.md 23, kernels that share the GPU.
 
@@ -121,6 +139,9 @@ END
   fit mla_decode 'mla_decode_*.csv'
   fit mla_prefill 'mla_prefill_*.csv'
   fit linear_attention 'gdn_*.csv'
+  "$moesim" fit "$tables/frontier_linear_ops.csv" --op memory_pass --gpu h800 --profiles "$profiles" \
+    --source "Frontier a4b22df" --licence MIT --plots "$plots" -q
+  mixed attn_mixed 'llmservingsim_attention_mixed_*.csv'
   printf '# H20 and H800\n\nKernels of libraries that engines call (DeepGEMM, FlashAttention, FlashMLA), timed by a profiler; the H20 has a profile of them.\n\n'
   h20 gemm infersim_gemm.csv
   h20 grouped_gemm 'infersim_grouped_gemm_*.csv'
@@ -129,6 +150,8 @@ END
   h20 mla_decode infersim_mla_decode_h20.csv
   printf '# Tables that no profile is made of\n\n'
   validate moe_wideep 'moe_wideep_*_trtllm-*.csv'
+  predicted memory_pass 'llmservingsim_dense_*.csv' vidur_mlp_ops.csv frontier_linear_ops.csv
+  predicted gemm 'llmservingsim_dense_*.csv' vidur_mlp_ops.csv frontier_linear_ops.csv llmcompass_matmul_a100_mi210.csv
   cat <<'END'
 # Carried to another architecture
 

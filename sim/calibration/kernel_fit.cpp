@@ -38,6 +38,9 @@ ResidualPlace residual_place(const KernelSample& sample, const GpuSpec& gpu) {
     return residual_place(experts->load);
   }
   if (const auto* attention = std::get_if<TimedAttention>(&sample.timed)) {
+    if (attention->one_kernel) {
+      return residual_place(attention->shape, attention->decode, attention->prefill, gpu.multiprocessors);
+    }
     if (attention->prefill.empty()) return residual_place(attention->shape, attention->decode, gpu.multiprocessors);
     return residual_place(attention->shape, attention->prefill, gpu.multiprocessors);
   }
@@ -308,22 +311,20 @@ KernelFit fit_and_validate(const GpuSpec& gpu, KernelOp op, const std::string& k
   fit_kernel_section(gpu, section, fit.samples, tried, fit.residuals);
   profile = std::move(tried);
   fit.after = score(fit.samples, gpu, profile);
-  if (op != KernelOp::mla_bmm) {  // whose one constant is part of what other rows fitted
-    section.origin(profile).errors = errors_by_regime(fit.held_out());
-    if (fit.law.empty()) {  // of one shape, which the fit saw: as far off as a roofline may be elsewhere
-      for (RegimeErrors& e : section.origin(profile).errors) e.log_sd = std::hypot(e.log_sd, kRooflineLogSd);
-    }
-    const ErrorSummary all = errors_of(fit.held_out());
-    section.origin(profile).residuals = FitResiduals{
-        .median_ape = all.median_ape,
-        .p90_ape = all.p90_ape,
-        .bias = all.bias,
-        .rows_fitted = static_cast<std::int64_t>(fit.samples.size()),
-        .rows_scored = all.scored,
-        .split = fit.law.empty() ? "scored on the rows of the fit: all are of one shape"
-                                 : fmt::format("every row scored by a fit without its shape ({} shapes, {} folds)",
-                                               fit.shapes, count)};
+  section.origin(profile).errors = errors_by_regime(fit.held_out());
+  if (fit.law.empty()) {  // of one shape, which the fit saw: as far off as a roofline may be elsewhere
+    for (RegimeErrors& e : section.origin(profile).errors) e.log_sd = std::hypot(e.log_sd, kRooflineLogSd);
   }
+  const ErrorSummary all = errors_of(fit.held_out());
+  section.origin(profile).residuals = FitResiduals{
+      .median_ape = all.median_ape,
+      .p90_ape = all.p90_ape,
+      .bias = all.bias,
+      .rows_fitted = static_cast<std::int64_t>(fit.samples.size()),
+      .rows_scored = all.scored,
+      .split = fit.law.empty() ? "scored on the rows of the fit: all are of one shape"
+                               : fmt::format("every row scored by a fit without its shape ({} shapes, {} folds)",
+                                             fit.shapes, count)};
   if (progress) progress(static_cast<std::int64_t>(count + 1), static_cast<std::int64_t>(count + 1));
   return fit;
 }

@@ -47,6 +47,9 @@ class Experts {
 };
 
 Duration time(const KernelCost& kernels, const TimedAttention& timed) {
+  if (timed.one_kernel && kernels.has_mixed_attention(timed.shape)) {
+    return kernels.mixed_attention(timed.shape, timed.decode, timed.prefill);
+  }
   return kernels.decode_attention(timed.shape, timed.decode) + kernels.prefill_attention(timed.shape, timed.prefill);
 }
 
@@ -116,12 +119,12 @@ const SectionOrigin* section_origin(const KernelProfile& profile, std::string_vi
   const auto size = [&](const auto& one) { return std::to_string(one.head_dim) == last; };
   const auto any = [](const auto&) { return true; };
   if (family == "gemm") return of_type(profile.gemm, type);
+  if (family == "mla_bmm") return of_type(profile.mla_bmm, type);
   if (family == "moe") return of_type(profile.moe, type);
   if (family == "grouped_masked") return of_type(profile.grouped_masked, type);
   if (family == "grouped_contiguous") return of_type(profile.grouped_contiguous, type);
-  if (family == "attention_decode" || family == "attention_mixed") {
-    return of_attention(profile.attention_decode, section, size);
-  }
+  if (family == "attention_decode") return of_attention(profile.attention_decode, section, size);
+  if (family == "attention_mixed") return of_attention(profile.attention_mixed, section, size);
   if (family == "attention_prefill") return of_attention(profile.attention_prefill, section, size);
   if (family == "mla_decode") return of_attention(profile.mla_decode, section, any);
   if (family == "mla_prefill") {

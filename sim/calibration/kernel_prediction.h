@@ -14,10 +14,11 @@ namespace moesim {
 
 /// Seconds of every sample by `profile` on `gpu`, caches as in a benchmark loop (CacheState::replayed); 0 where the
 /// profile has no section for it. The samples are of one GPU.
-///   gemm, mla_bmm  KernelCost::gemm, with `quantize` of its input where the time contains it
+///   gemm, mla_bmm  KernelCost::gemm, with `quantize` of a single product's input where the time contains it
 ///   moe            MoeCost::fused with the counts of the row; in a layout MoeCost::grouped, or one product of it;
 ///                  an eager op with the host's work before it
-///   attention      decode_attention and prefill_attention; of a mixed call the sum
+///   attention      decode_attention and prefill_attention; of a mixed call mixed_attention
+///                  where the profile has it, else the sum
 ///   the others     the KernelCost function of their name
 class KernelPredictor {
  public:
@@ -34,7 +35,7 @@ class KernelPredictor {
 std::vector<double> predict_kernels(std::span<const KernelSample* const> samples, const GpuSpec& gpu,
                                     const KernelProfile& profile);
 
-/// Where the constants of a sample's section come from (of a mixed call its decode section); nothing where the profile
+/// Where the constants of a sample's section come from ; nothing where the profile
 /// has no such section and another one stands in.
 const SectionOrigin* section_origin(const KernelProfile& profile, std::string_view section);
 

@@ -36,13 +36,14 @@ double size_of(const TimedPass& timed) {
   return static_cast<double>(timed.bytes.value);
 }
 
-KernelFamily family(const TimedGemm& /*timed*/) {
-  return KernelFamily::gemm;
+KernelFamily family(const TimedGemm& timed) {
+  return product_family(timed.shape);
 }
 KernelFamily family(const TimedExperts& timed) {
   return expert_family(timed.layout.has_value());
 }
 KernelFamily family(const TimedAttention& timed) {
+  if (timed.one_kernel) return KernelFamily::mixed_attention;
   return timed.prefill.empty() ? decode_family(timed.shape) : prefill_family(timed.shape);
 }
 KernelFamily family(const TimedQuantize& /*timed*/) {

@@ -55,6 +55,7 @@ struct TimedAttention {
   AttentionShape shape;
   DecodeWork decode;
   std::vector<PrefillWork> prefill;
+  bool one_kernel = false;  ///< both by an engine that has one kernel for them
 };
 struct TimedQuantize {
   enum class Pass { scale, convert };

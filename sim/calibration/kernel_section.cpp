@@ -79,9 +79,11 @@ std::vector<Field<GemmSection>> narrow_fields() {
           MOESIM_NUMBER(norm, 2, 3, 8),         MOESIM_DRAW};
 }
 
-std::vector<Field<GemmSection>> batched_fields() {
-  using S = GemmSection;
-  return {MOESIM_TIME(batched_fixed, 0.3, 5, 60)};
+std::vector<Field<BatchedGemmSection>> batched_fields() {
+  using S = BatchedGemmSection;
+  return {MOESIM_TIME(fixed, 0.3, 4, 60),        MOESIM_TIME(per_wave, 0.001, 0.5, 20),
+          MOESIM_NUMBER(compute, 0.05, 0.75, 1), MOESIM_NUMBER(memory, 0.2, 0.8, 1),
+          MOESIM_NUMBER(norm, 1, 3, 8),          MOESIM_CACHE};
 }
 
 std::vector<Field<MoeSection>> moe_fields() {
@@ -142,6 +144,14 @@ std::vector<Field<PrefillAttentionSection>> prefill_fields() {
           MOESIM_NUMBER(compute, 0.05, 0.6, 1),  MOESIM_NUMBER(memory, 0.05, 0.7, 1),
           MOESIM_NUMBER(norm, 1, 2, 8),          MOESIM_NUMBER(longest, 0.01, 0.7, 10),
           MOESIM_NUMBER(kv_passes, 0.01, 1, 10), MOESIM_CACHE};
+}
+
+std::vector<Field<MixedAttentionSection>> mixed_fields() {
+  using S = MixedAttentionSection;
+  return {MOESIM_TIME(fixed, 0.3, 5, 100),      MOESIM_TIME(per_unit, 0.001, 0.6, 30),
+          MOESIM_TIME(per_slot, 0.001, 0.1, 4), MOESIM_NUMBER(compute, 0.05, 0.6, 1),
+          MOESIM_NUMBER(memory, 0.05, 0.7, 1),  MOESIM_NUMBER(norm, 1, 2, 8),
+          MOESIM_NUMBER(longest, 0.01, 0.7, 10)};
 }
 
 std::vector<Field<PassSection>> pass_fields() {
@@ -208,6 +218,9 @@ std::optional<KernelSection> typed(const std::vector<Field<Section>>& fields,
 }
 
 bool alike(const DecodeAttentionSection&, const DecodeAttentionSection&) {
+  return true;
+}
+bool alike(const MixedAttentionSection&, const MixedAttentionSection&) {
   return true;
 }
 bool alike(const PrefillAttentionSection& a, const PrefillAttentionSection& b) {
@@ -314,13 +327,14 @@ std::optional<KernelSection> found_section(KernelOp op, std::string_view key, Ke
         return typed(narrow_fields(), &P::gemm, parts);
       }
       if (family == "gemm") return typed(gemm_fields(), &P::gemm, parts);
-      break;
+      [[fallthrough]];  // tables of products may hold batches
     case KernelOp::mla_bmm:
-      if (family == "gemm") {
-        std::optional<KernelSection> section = typed(batched_fields(), &P::gemm, parts);
-        if (section)
-          section->residual = [](P&) -> KernelResidual* { return nullptr; };  // it is that of single products
-        return section;
+      if (family == "mla_bmm") {
+        // TensorRT-LLM's op with scales by block contains a kernel that quantises and permutes.
+        if (op == KernelOp::mla_bmm && block_scaled(parts)) {
+          profile.mla_bmm[static_cast<std::size_t>(DataType::fp8_block)].quantizes = true;
+        }
+        return typed(batched_fields(), &P::mla_bmm, parts);
       }
       break;
     case KernelOp::moe:
@@ -376,8 +390,9 @@ std::optional<KernelSection> found_section(KernelOp op, std::string_view key, Ke
         return section_of<PassSection>(pass_fields(), [](P& p) -> PassSection& { return p.memory_pass; });
       }
       break;
-    case KernelOp::attn_mixed:
-      break;  // predicted from the decode and prefill sections
+    case KernelOp::attn_mixed:  // decode steps alone are predicted from their own sections
+      if (family == "attention_mixed") return listed(mixed_fields(), &P::attention_mixed, parts, profile);
+      break;
   }
   return std::nullopt;
 }
@@ -401,7 +416,6 @@ void copy_section(const KernelSection& to, const KernelProfile& from_profile, co
     to.constants[i].set(to_profile, from.constants[i].get(from_profile));
   }
   if (to.set_block) to.set_block(to_profile, from.get_block(from_profile));
-  if (from.op == KernelOp::mla_bmm) return;
   to.factor(to_profile) = from.factor(source);
   if (KernelResidual* const residual = to.residual(to_profile)) *residual = *from.residual(source);
   to.origin(to_profile).errors = from.origin(source).errors;
@@ -416,11 +430,13 @@ KernelProfile constants_only(const KernelProfile& profile, const KernelSection& 
     if constexpr (requires { s.residual; }) s.residual = {};
   };
   for (auto& s : plain.gemm) strip(s);
+  for (auto& s : plain.mla_bmm) strip(s);
   for (auto& s : plain.moe) strip(s);
   for (auto& s : plain.grouped_masked) strip(s);
   for (auto& s : plain.grouped_contiguous) strip(s);
   for (auto& s : plain.attention_decode) strip(s);
   for (auto& s : plain.attention_prefill) strip(s);
+  for (auto& s : plain.attention_mixed) strip(s);
   for (auto& s : plain.mla_decode) strip(s);
   for (auto& s : plain.mla_prefill) strip(s);
   if (plain.quantize_scale) strip(*plain.quantize_scale);
@@ -430,7 +446,6 @@ KernelProfile constants_only(const KernelProfile& profile, const KernelSection& 
   strip(plain.chunked_scan);
   plain.notes.clear();
   for (const KernelConstant& constant : section.constants) constant.set(plain, constant.get(profile));
-  if (section.op == KernelOp::mla_bmm) plain.gemm = profile.gemm;  // all but one constant stay
   return plain;
 }
 

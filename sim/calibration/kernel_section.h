@@ -42,7 +42,6 @@ struct KernelSection {
 /// The section named `key` of `profile`, which gets it where it lacks it (a head size, a format of the cache): with the
 /// constants that stood in for it, until it is fitted. Nullopt where `op` fits no such section.
 ///   quantize  before gemm: a measured product with a dynamic format contains the quantisation of its input
-///   mla_bmm   after gemm: only the fixed time of a batch of products is fitted
 /// On the `architecture` of the GPU measured depends the form of block-scaled products: on Hopper the section gets
 /// narrow tiles and a promotion of 1, and other constants are fitted.
 std::optional<KernelSection> kernel_section(KernelOp op, std::string_view key, KernelProfile& profile,

@@ -89,7 +89,6 @@ struct Texts {
 void describe(const KernelFit& fit, KernelProfile& profile, const GpuSpec& gpu, const Texts& texts) {
   SectionOrigin& origin = fit.section->origin(profile);
   const KernelSample& first = *fit.samples.front();
-  if (fit.section->op == KernelOp::mla_bmm) return;  // one constant of a section that other rows fitted
   std::set<std::string> versions;
   bool quantizes = false;
   for (const KernelSample* sample : fit.samples) {

@@ -78,9 +78,10 @@ Heads heads_of(const KernelRow& row, bool absorbed) {
   if (shape.query_heads % shape.kv_heads != 0) {
     f.fail(fmt::format("kv_heads: expected a divisor of {} q_heads, got {}", shape.query_heads, shape.kv_heads));
   }
-  const std::string_view family = row.op == KernelOp::attn_mixed ? "attention_mixed"
-                                  : decode                       ? "attention_decode"
-                                                                 : "attention_prefill";
+  const bool steps_only = row.op == KernelOp::attn_mixed && f.count("prefill_chunk", 0) == 0;
+  const std::string_view family = decode || steps_only             ? "attention_decode"
+                                  : row.op == KernelOp::attn_mixed ? "attention_mixed"
+                                                                   : "attention_prefill";
   heads.section = fmt::format("{}/{}/{}", family, types_text, shape.key_dim);
   heads.name = fmt::format("q {} kv {} dim {}", shape.query_heads, shape.kv_heads, shape.key_dim);
   return heads;
@@ -158,6 +159,7 @@ void read_mixed_row(const KernelRow& row, KernelRowSamples& out) {
   timed.shape = heads.shape;
   if (sequences > 0) timed.decode = {sequences, sequences * length};
   if (n > 0) timed.prefill.push_back(causal(n, cached, 0));
+  timed.one_kernel = n > 0;
   KernelSample sample = attention_sample(row, std::move(heads), *time);
   sample.timed = std::move(timed);
   out.samples.push_back(std::move(sample));

@@ -17,7 +17,7 @@ constexpr std::int64_t kNope = 128, kLatent = 512;  // head size and latent of t
 constexpr std::int64_t kConvolution = 4;            // taps of the short convolution before a gated delta net
 
 std::string gemm_section(const GemmShape& shape) {
-  return fmt::format("gemm/{}", name(shape.weight));
+  return fmt::format("{}/{}", shape.batched() ? "mla_bmm" : "gemm", name(shape.weight));
 }
 
 /// Tables of serving engines time the dynamic quantisation of the input with a product of narrow activations
@@ -107,7 +107,8 @@ void read_gemm_row(const KernelRow& row, KernelRowSamples& out) {
                         .batch = f.count_or("batch", 1)};
   const auto time = row.seconds("latency_us");
   if (!time) return out.skip(skip::no_time);
-  out.samples.push_back(product(KernelOp::gemm, shape, times_quantisation(row.provider, types.activation), *time));
+  const bool quantizes = !shape.batched() && times_quantisation(row.provider, types.activation);
+  out.samples.push_back(product(KernelOp::gemm, shape, quantizes, *time));
 }
 
 void read_mla_bmm_row(const KernelRow& row, KernelRowSamples& out) {
@@ -129,11 +130,12 @@ void read_mla_bmm_row(const KernelRow& row, KernelRowSamples& out) {
                         .k = before ? kNope : kLatent,
                         .weight = types.weight,
                         .activation = types.activation,
-                        .batch = f.count("heads")};
+                        .batch = f.count("heads"),
+                        .in_batch = true};
   const auto time = row.seconds("latency_us");
   if (!time) return out.skip(skip::no_time);
-  KernelSample sample = product(KernelOp::mla_bmm, shape, times_quantisation(row.provider, types.activation), *time);
-  sample.section = fmt::format("gemm/{}", name(types.weight));
+  KernelSample sample = product(KernelOp::mla_bmm, shape, false, *time);
+  sample.section = fmt::format("mla_bmm/{}", name(types.weight));
   sample.shape = fmt::format("{} heads {}", op, shape.batch);
   out.samples.push_back(std::move(sample));
 }
@@ -223,6 +225,14 @@ void read_stream_row(const KernelRow& row, KernelRowSamples& out) {
   out.samples.push_back(pass(kernel.empty() ? "stream" : kernel, static_cast<double>(bytes), *time));
 }
 
+/// Heads of Qwen3 are 128 wide, those of Qwen3-Next 256, whatever hidden / heads [models/Qwen3-30B-A3B.json,
+/// models/Qwen3-Next-80B-A3B-Instruct.json].
+std::int64_t head_size(const LayerShape& shape, std::string_view model) {
+  if (model.starts_with("Qwen3-30B") || model.starts_with("qwen3-a3b")) return 128;
+  if (model.starts_with("qwen3-next")) return 256;
+  return shape.hidden / shape.q_heads;
+}
+
 void read_layer_row(const KernelRow& row, KernelRowSamples& out) {
   const TableRow& f = row.fields;
   const bool named = f.has("layer");
@@ -239,7 +249,7 @@ void read_layer_row(const KernelRow& row, KernelRowSamples& out) {
              .inter = f.count("inter"),
              .q_heads = f.count("q_heads"),
              .kv_heads = f.count("kv_heads")};
-    shape.head_dim = f.count_or("head_dim", shape.hidden / shape.q_heads);
+    shape.head_dim = f.count_or("head_dim", head_size(shape, f.has("model") ? f.text("model") : ""));
   }
   const std::int64_t tp = f.count_or("tp", 1);
   const double t = static_cast<double>(tokens), h = static_cast<double>(shape.hidden);
@@ -250,9 +260,11 @@ void read_layer_row(const KernelRow& row, KernelRowSamples& out) {
   const auto gemm = [&](std::int64_t n, std::int64_t k) {
     if (row.op != KernelOp::gemm) return out.skip(skip::other_kernel);
     if (n < 1 || k < 1) return out.skip(skip::other_kernel);
-    out.samples.push_back(product(KernelOp::gemm,
-                                  {.m = tokens, .n = n, .k = k, .weight = DataType::bf16, .activation = DataType::bf16},
-                                  false, *time));
+    // Frontier's names of models end in the format of their weights; the operator contains the quantisation.
+    const bool fp8 = f.has("model") && f.text("model").ends_with("-fp8");
+    const DataType type = fp8 ? DataType::fp8 : DataType::bf16;
+    out.samples.push_back(
+        product(KernelOp::gemm, {.m = tokens, .n = n, .k = k, .weight = type, .activation = type}, fp8, *time));
   };
   const auto stream = [&](double elements) {
     if (row.op != KernelOp::memory_pass || elements <= 0) return out.skip(skip::other_kernel);

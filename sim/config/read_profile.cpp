@@ -194,6 +194,24 @@ GemmSection read_gemm(const JsonReader& r) {
   return s;
 }
 
+BatchedGemmSection read_batched_gemm(const JsonReader& r) {
+  constexpr std::array<std::string_view, 11> known{"factor",   "math",      "fixed", "compute",  "memory", "norm",
+                                                   "per_wave", "quantizes", "cache", "residual", "origin"};
+  r.expect_only(known);
+  const std::optional<JsonReader> quantizes = r.find("quantizes");
+  return {.math = r.at("math").data_type(),
+          .fixed = time(r.at("fixed")),
+          .compute = efficiency(r.at("compute")),
+          .memory = efficiency(r.at("memory")),
+          .norm = norm(r.at("norm")),
+          .per_wave = time(r.at("per_wave")),
+          .quantizes = quantizes && quantizes->boolean(),
+          .cache = cache_of(r),
+          .residual = residual_of(r),
+          .factor = factor_of(r),
+          .origin = read_origin(r)};
+}
+
 MoeSection read_moe(const JsonReader& r) {
   constexpr std::array<std::string_view, 15> known{"factor",
                                                    "math",
@@ -309,6 +327,26 @@ PrefillAttentionSection read_prefill(const JsonReader& r) {
   return s;
 }
 
+MixedAttentionSection read_mixed(const JsonReader& r) {
+  constexpr std::array<std::string_view, 13> known{"factor",   "math",     "kv_cache", "head_dim", "fixed",
+                                                   "per_unit", "per_slot", "compute",  "memory",   "norm",
+                                                   "longest",  "residual", "origin"};
+  r.expect_only(known);
+  return {.math = r.at("math").data_type(),
+          .kv_cache = r.at("kv_cache").data_type(),
+          .head_dim = r.at("head_dim").integer_in(1, 65536),
+          .fixed = time(r.at("fixed")),
+          .per_unit = time(r.at("per_unit")),
+          .per_slot = time(r.at("per_slot")),
+          .compute = efficiency(r.at("compute")),
+          .memory = efficiency(r.at("memory")),
+          .norm = norm(r.at("norm")),
+          .longest = r.at("longest").number_in(0, 100),
+          .residual = residual_of(r),
+          .factor = factor_of(r),
+          .origin = read_origin(r)};
+}
+
 PassSection read_pass(const JsonReader& r) {
   constexpr std::array<std::string_view, 5> known{"factor", "fixed", "memory", "cache", "origin"};
   r.expect_only(known);
@@ -330,33 +368,41 @@ ScanSection read_scan(const JsonReader& r) {
           .origin = read_origin(r)};
 }
 
-/// A family with one entry for every data type: its own constants, or `same_as` another type's with the `math` whose
-/// peak they are relative to and the reason.
+/// A family by data type, into `sections`, which keep what they hold where the file has no entry: its own constants, or
+/// `same_as` another type's with the `math` whose peak they are relative to and the reason.
 template <class Section>
-std::array<Section, kDataTypes> read_family(const JsonReader& family, Section (*read)(const JsonReader&)) {
+void read_entries(const JsonReader& family, Section (*read)(const JsonReader&),
+                  std::array<Section, kDataTypes>& sections) {
   std::vector<std::string_view> names;
   for (const DataType type : kTypes) names.push_back(name(type));
   family.expect_only(names);
-  std::array<Section, kDataTypes> sections;
   std::array<bool, kDataTypes> measured{};
   for (const DataType type : kTypes) {
-    const JsonReader entry = family.at(name(type));
-    if (entry.has("same_as")) continue;
-    sections[static_cast<std::size_t>(type)] = read(entry);
+    const std::optional<JsonReader> entry = family.find(name(type));
+    if (!entry || entry->has("same_as")) continue;
+    sections[static_cast<std::size_t>(type)] = read(*entry);
     measured[static_cast<std::size_t>(type)] = true;
   }
   for (const DataType type : kTypes) {
-    const JsonReader entry = family.at(name(type));
-    const std::optional<JsonReader> same = entry.find("same_as");
+    const std::optional<JsonReader> entry = family.find(name(type));
+    const std::optional<JsonReader> same = entry ? entry->find("same_as") : std::nullopt;
     if (!same) continue;
     constexpr std::array<std::string_view, 3> known{"same_as", "math", "derived_from"};
-    entry.expect_only(known);
+    entry->expect_only(known);
     const auto other = static_cast<std::size_t>(same->data_type());
     if (!measured[other]) same->fail(fmt::format("{} has no constants of its own", same->string()));
     Section& section = sections[static_cast<std::size_t>(type)] = sections[other];
-    section.math = entry.at("math").data_type();
-    section.origin.derived_from = entry.at("derived_from").string();
+    section.math = entry->at("math").data_type();
+    section.origin.derived_from = entry->at("derived_from").string();
   }
+}
+
+/// One with an entry for every data type.
+template <class Section>
+std::array<Section, kDataTypes> read_family(const JsonReader& family, Section (*read)(const JsonReader&)) {
+  std::array<Section, kDataTypes> sections;
+  read_entries(family, read, sections);
+  for (const DataType type : kTypes) family.at(name(type));
   return sections;
 }
 
@@ -439,7 +485,8 @@ KernelProfile read_kernel_profile_file(const fs::path& path) {
   const JsonReader kind = root.at("kind");
   if (kind.string() != "kernels")
     kind.fail(fmt::format("expected a profile of \"kernels\", got \"{}\"", kind.string()));
-  constexpr std::array<std::string_view, 23> known{"also_for",
+  constexpr std::array<std::string_view, 25> known{"also_for",
+                                                   "attention_mixed",
                                                    "format",
                                                    "kind",
                                                    "name",
@@ -450,6 +497,7 @@ KernelProfile read_kernel_profile_file(const fs::path& path) {
                                                    "notes",
                                                    "launch",
                                                    "gemm",
+                                                   "mla_bmm",
                                                    "moe",
                                                    "grouped_masked",
                                                    "grouped_contiguous",
@@ -482,11 +530,18 @@ KernelProfile read_kernel_profile_file(const fs::path& path) {
   profile.launch = {
       .eager = time(launch.at("eager")), .graph = time(launch.at("graph")), .source = launch.at("source").string()};
   profile.gemm = read_family(root.at("gemm"), read_gemm);
+  std::transform(profile.gemm.begin(), profile.gemm.end(), profile.mla_bmm.begin(), batched_from_single);
+  if (const std::optional<JsonReader> batches = root.find("mla_bmm")) {
+    read_entries(*batches, read_batched_gemm, profile.mla_bmm);
+  }
   profile.moe = read_family(root.at("moe"), read_moe);
   profile.grouped_masked = read_family(root.at("grouped_masked"), read_grouped);
   profile.grouped_contiguous = read_family(root.at("grouped_contiguous"), read_grouped);
   profile.attention_decode = read_sections(root.at("attention_decode"), read_decode);
   profile.attention_prefill = read_sections(root.at("attention_prefill"), read_prefill);
+  if (const std::optional<JsonReader> mixed = root.find("attention_mixed")) {
+    profile.attention_mixed = read_sections(*mixed, read_mixed);
+  }
   profile.mla_decode = read_sections(root.at("mla_decode"), read_decode);
   profile.mla_prefill = read_mla_prefill(root.at("mla_prefill"));
   if (const std::optional<JsonReader> scale = root.find("quantize_scale")) profile.quantize_scale = read_pass(*scale);

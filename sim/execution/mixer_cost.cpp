@@ -46,9 +46,11 @@ OperatorCost MixerCost::context_cost(const RankBatch& batch) {
     return pricing_.kernel(kernels.linear_attention(recurrent_, work), work_of(recurrent_, work));
   }
   OperatorCost sum;
+  const DecodeWork work{batch.decode_sequences, batch.decode_sequences > 0 ? batch.visible_keys[index_] : 0};
+  const bool one_kernel = context_.fusion.mixed_attention && batch.decode_sequences > 0 && !batch.prefill.empty() &&
+                          kernels.has_mixed_attention(shape_);
   if (batch.decode_sequences > 0) {
-    const DecodeWork work{batch.decode_sequences, batch.visible_keys[index_]};
-    sum += pricing_.kernel(kernels.decode_attention(shape_, work), work_of(shape_, work));
+    if (!one_kernel) sum += pricing_.kernel(kernels.decode_attention(shape_, work), work_of(shape_, work));
     // Every sequence has its own keys.
     sum += indexer_cost(1, batch.context_tokens / batch.decode_sequences, batch.decode_sequences);
   }
@@ -63,6 +65,12 @@ OperatorCost MixerCost::context_cost(const RankBatch& batch) {
   }
   const bool expands = mixer_.kind == MixerKind::latent && !context_.fusion.mla_prefill_absorbed;
   if (expands) sum += pricing_.operators(latent_expansion_operators(context_, mixer_, keys_to_expand));
+  if (one_kernel) {
+    KernelWork both = work_of(shape_, work);
+    both += work_of(shape_, work_);
+    sum += pricing_.kernel(kernels.mixed_attention(shape_, work, work_), both);
+    return sum;
+  }
   const AttentionShape& shape = expands ? expanded_ : shape_;
   sum += pricing_.kernel(kernels.prefill_attention(shape, work_), work_of(shape, work_));
   return sum;

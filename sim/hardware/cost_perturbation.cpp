@@ -68,12 +68,14 @@ class Perturbing {
 KernelProfile perturbed(KernelProfile profile, const KernelPerturbation& perturbation, const GpuSpec& gpu) {
   const Perturbing perturb(perturbation, gpu.id);
   perturb.all(profile.gemm, KernelFamily::gemm);
+  perturb.all(profile.mla_bmm, KernelFamily::batched_gemm);
   perturb.all(profile.moe, KernelFamily::fused_experts);
   perturb.all(profile.grouped_masked, KernelFamily::grouped_experts);
   perturb.all(profile.grouped_contiguous, KernelFamily::grouped_experts);
   perturb.all(profile.attention_decode, KernelFamily::decode_attention);
   perturb.all(profile.mla_decode, KernelFamily::latent_decode);
   perturb.all(profile.attention_prefill, KernelFamily::prefill_attention);
+  perturb.all(profile.attention_mixed, KernelFamily::mixed_attention);
   perturb.all(profile.mla_prefill, KernelFamily::latent_prefill);
   if (profile.quantize_scale) perturb.section(*profile.quantize_scale, KernelFamily::quantize);
   perturb.section(profile.quantize_convert, KernelFamily::quantize);

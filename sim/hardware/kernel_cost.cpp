@@ -30,13 +30,17 @@ constexpr std::array<Tile, 16> kNarrowTiles{{{128, 128},
                                              {64, 48},
                                              {64, 32},
                                              {64, 16}}};
-constexpr double kScaleDepth = 128;  // columns of k that share a scale
+constexpr std::int64_t kBatchTile = 64;  // rows and columns of a tile of a batch of products
+constexpr double kScaleDepth = 128;      // columns of k that share a scale
 constexpr std::array<std::int64_t, 5> kSplits{1, 2, 4, 8, 16};
 constexpr std::int64_t kDepth = 64;        // elements of k that a tile consumes at once
 constexpr std::int64_t kWidenedRows = 16;  // rows of a matrix instruction of weight-only kernels
 constexpr double kOutputBytes = 2;         // results are bf16
 constexpr std::int64_t kQueryRows = 128;   // rows of the tiles that a residual counts
 constexpr std::int64_t kKeyBlock = 64;     // keys are padded to this
+constexpr std::int64_t kMixedRows = 64;    // rows of a tile of the kernel for mixed batches
+constexpr std::int64_t kMixedKeys = 128;   // and keys that it takes at once
+constexpr double kTailNorm = 1.5;          // joins the mean work of a multiprocessor and the longest tile
 constexpr std::int64_t kLatentHeads = 64;  // query heads in one unit of absorbed MLA
 constexpr std::int64_t kWideHeads = 128;   // and in one of the kernels for many heads
 constexpr std::int64_t kQueryGroup = 16;   // query heads of a KV head are padded to this
@@ -94,6 +98,33 @@ std::span<const Tile> tiles_of(TileChoice choice) {
   return kNarrowTiles;
 }
 
+/// Tiles of a mixed batch: how many, times the keys that each walks, and the keys of the longest.
+struct MixedUnits {
+  double count = 0, products = 0, longest = 0;
+  std::int64_t longest_chunk = 1, sequences = 0;
+};
+MixedUnits mixed_units(const AttentionShape& shape, const DecodeWork& decode, std::span<const PrefillWork> prefill) {
+  MixedUnits units{.sequences = decode.sequences};
+  const auto add = [&](double count, double mean, double most) {
+    const double keys = round_up(mean + kKeyBlock, kMixedKeys);
+    units.count += count;
+    units.products += count * keys;
+    units.longest =
+        std::max(units.longest, std::min(round_up(most, kMixedKeys), round_up(2 * mean + kKeyBlock, kMixedKeys)));
+  };
+  if (decode.sequences > 0) {
+    const double keys = real(decode.visible_keys) / real(decode.sequences);
+    add(real(decode.sequences * shape.query_heads), keys, keys + kKeyBlock);
+  }
+  for (const PrefillWork& w : prefill) {
+    if (w.new_tokens <= 0) continue;
+    ++units.sequences;
+    units.longest_chunk = std::max(units.longest_chunk, w.new_tokens);
+    add(real(shape.query_heads * ceil_div(w.new_tokens, kMixedRows)), w.pairs / real(w.new_tokens), real(w.keys));
+  }
+  return units;
+}
+
 }  // namespace
 
 DataType compute_type(DataType weight, DataType activation) {
@@ -143,7 +174,7 @@ KernelCost::AttentionTable KernelCost::prepare(const std::vector<Section>& secti
 }
 
 ResidualPlace residual_place(const GemmShape& shape) {
-  return {real(shape.m), real(shape.k)};
+  return {real(shape.m * shape.batch), real(shape.k)};
 }
 
 ResidualPlace residual_place(const AttentionShape& shape, const DecodeWork& work, int multiprocessors) {
@@ -162,6 +193,12 @@ ResidualPlace residual_place(const AttentionShape& shape, std::span<const Prefil
     products += packed * round_up(w.pairs / real(w.new_tokens) + kKeyBlock, kKeyBlock);
   }
   return {units / multiprocessors, products / units};
+}
+
+ResidualPlace residual_place(const AttentionShape& shape, const DecodeWork& decode,
+                             std::span<const PrefillWork> prefill, int multiprocessors) {
+  const MixedUnits units = mixed_units(shape, decode, prefill);
+  return {units.count / multiprocessors, units.products / units.count};
 }
 
 ResidualPlace residual_place(const ExpertLoad& load) {
@@ -221,7 +258,8 @@ KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheSt
       profile_(profile),
       cache_(cache),
       norms_(known.size() < kMostNorms ? std::move(known) : Norms()),
-      scan_norm_(norm(profile.chunked_scan.norm)) {
+      scan_norm_(norm(profile.chunked_scan.norm)),
+      tail_norm_(norm(kTailNorm)) {
   MOESIM_CHECK(gpu.multiprocessors > 0 && gpu.memory_bandwidth.value > 0 && gpu.bf16.value > 0,
                "GPU {}: {} multiprocessors, {} B/s, {} FLOP/s in bf16", gpu.id, gpu.multiprocessors,
                gpu.memory_bandwidth.value, gpu.bf16.value);
@@ -229,7 +267,6 @@ KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheSt
   gemms_.reserve(kDataTypes);
   for (const GemmSection& section : profile_.gemm) {
     PreparedGemm p{.fixed = section.fixed.seconds(),
-                   .batched_fixed = section.batched_fixed.seconds(),
                    .split = section.split.seconds(),
                    .tiles = {},
                    .splits = section.tiles == TileChoice::wide ? kSplits.size() : 1,
@@ -247,12 +284,20 @@ KernelCost::KernelCost(const GpuSpec& gpu, const KernelProfile& profile, CacheSt
     }
     gemms_.push_back(std::move(p));
   }
+  batches_.reserve(kDataTypes);
+  for (const BatchedGemmSection& section : profile_.mla_bmm) {
+    const double rate = section.compute * matrix_peak(gpu_, section.math).value;
+    batches_.push_back({.depth = 2 * real(kBatchTile * kBatchTile) * s / rate,
+                        .inverse_bandwidth = 1 / (section.memory * gpu.memory_bandwidth.value),
+                        .norm = norm(section.norm)});
+  }
   const auto any = [](const auto&) { return true; };
   decode_ = prepare(profile_.attention_decode, any);
   latent_decode_ = prepare(profile_.mla_decode, any);
   prefill_ = prepare(profile_.attention_prefill, any);
   expanded_prefill_ = prepare(profile_.mla_prefill, [](const auto& section) { return !section.absorbed; });
   absorbed_prefill_ = prepare(profile_.mla_prefill, [](const auto& section) { return section.absorbed; });
+  if (!profile_.attention_mixed.empty()) mixed_ = prepare(profile_.attention_mixed, any);
   for (const MoeSection& section : profile_.moe) norm(section.norm);
   for (const GroupedSection& section : profile_.grouped_masked) norm(section.norm);
   for (const GroupedSection& section : profile_.grouped_contiguous) norm(section.norm);
@@ -265,6 +310,7 @@ double KernelCost::bandwidth(const CacheGain& gain, double working_set) const {
 
 Duration KernelCost::gemm(const GemmShape& shape) const {
   if (shape.m <= 0 || shape.n <= 0 || shape.k <= 0 || shape.batch <= 0) return {};
+  if (shape.batched()) return batched_gemm(shape);
   const GemmSection& section = gemm_section(shape);
   const PreparedGemm& p = gemms_[static_cast<std::size_t>(&section - profile_.gemm.data())];
   const double m = real(shape.m), n = real(shape.n), k = real(shape.k), batch = real(shape.batch);
@@ -297,9 +343,28 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
       best = std::min(best, p.norm(compute, memory) + (splits > 1 ? p.split : 0));
     }
   }
-  const double residual = shape.batch > 1 ? 1 : section.residual(m, k);
-  const double time = (shape.batch > 1 ? p.batched_fixed : p.fixed) + best;
-  return Duration::from_seconds(time * residual * factor_of(section.factor, KernelFamily::gemm, m));
+  const double time = p.fixed + best;
+  return Duration::from_seconds(time * section.residual(m, k) * factor_of(section.factor, KernelFamily::gemm, m));
+}
+
+Duration KernelCost::batched_gemm(const GemmShape& shape) const {
+  const BatchedGemmSection& section = section_for(profile_.mla_bmm, shape.weight, shape.activation);
+  const PreparedBatch& p = batches_[static_cast<std::size_t>(&section - profile_.mla_bmm.data())];
+  const double m = real(shape.m), n = real(shape.n), k = real(shape.k), batch = real(shape.batch);
+  // Tokens x heads are read with a stride as heads x tokens, or by a kernel before this one that quantises too.
+  const double element = bytes_per_element(shape.activation), input = section.quantizes ? 2 + 2 * element : element;
+  const double bytes = batch * (m * k * input + n * k * bytes_per_element(shape.weight) + kOutputBytes * m * n);
+  double inverse_bandwidth = p.inverse_bandwidth;
+  if (cache_ == CacheState::replayed) {  // the loop keeps one copy of everything
+    const double kept = bytes - batch * m * k * (input - element);
+    inverse_bandwidth /= cache_speed(section.cache, kept, real(gpu_.l2.value));
+  }
+  const std::int64_t tiles = shape.batch * ceil_div(shape.m, kBatchTile) * ceil_div(shape.n, kBatchTile);
+  const double depth = real(ceil_div(shape.k, kDepth) * kDepth);
+  const double compute = real(ceil_div(tiles, gpu_.multiprocessors)) * (p.depth * depth + section.per_wave.seconds());
+  const double time = section.fixed.seconds() + p.norm(compute, bytes * inverse_bandwidth);
+  return Duration::from_seconds(time * section.residual(m * batch, k) *
+                                factor_of(section.factor, KernelFamily::batched_gemm, m));
 }
 
 Duration KernelCost::decode_attention(const AttentionShape& shape, const DecodeWork& work) const {
@@ -410,6 +475,36 @@ Duration KernelCost::prefill_attention(const AttentionShape& shape, std::span<co
   const double residual = section.residual(place_units / gpu_.multiprocessors, place_products / place_units);
   return Duration::from_seconds(form * residual *
                                 factor_of(section.factor, prefill_family(shape), real(longest_chunk)));
+}
+
+Duration KernelCost::mixed_attention(const AttentionShape& shape, const DecodeWork& decode,
+                                     std::span<const PrefillWork> prefill) const {
+  const PreparedAttention& p = choose(mixed_, shape);
+  const MixedAttentionSection& section = profile_.attention_mixed[p.section];
+  const MixedUnits units = mixed_units(shape, decode, prefill);
+  if (units.count == 0) return {};
+  const double processors = gpu_.multiprocessors;
+  const double width = real(shape.key_dim + shape.value_dim), key = width * bytes_per_element(shape.kv_cache);
+  const double row_bytes = real(shape.query_heads) * width * kOutputBytes;
+  double bytes = 0;
+  for (const PrefillWork& w : prefill) {
+    bytes += real(w.new_tokens) * row_bytes + real(w.keys * shape.kv_heads) * key;
+  }
+  if (decode.sequences > 0) {
+    const double group = real(shape.query_heads) / real(shape.kv_heads);
+    const double together = std::clamp(processors / real(decode.sequences), 1.0, group);
+    const double head = real(decode.visible_keys) * key;
+    const double kept = head / real(gpu_.l2.value);
+    const double again = 1 + (group / together - 1) * (1 - 1 / (1 + kept * kept));
+    bytes += real(decode.sequences) * row_bytes + real(shape.kv_heads) * head * again;
+  }
+  const double walked = tail_norm_(units.products, section.longest * units.longest * processors);
+  const double compute = walked * real(kMixedRows) * 2 * width * p.inverse_rate;
+  const double slots = real(shape.query_heads * units.sequences * ceil_div(units.longest_chunk, kMixedRows));
+  const double time = section.fixed.seconds() + section.per_unit.seconds() * std::max(1.0, units.count / processors) +
+                      section.per_slot.seconds() * slots / processors + p.norm(bytes * p.inverse_bandwidth, compute);
+  return Duration::from_seconds(time * section.residual(units.count / processors, units.products / units.count) *
+                                factor_of(section.factor, KernelFamily::mixed_attention, real(units.longest_chunk)));
 }
 
 Duration KernelCost::memory_pass(Bytes bytes) const {

@@ -37,10 +37,14 @@ class KernelCost {
   ///        (bytes + [s > 1] 8mns) / (em W min(1, cb nt s / S))) + [s > 1] split
   /// with nt = batch ceil(m / a) ceil(n / b) tiles and h = ab / (a + b). 16-bit activations with narrower weights
   /// (weight-only quantisation) compute at the activations' rate, on 16 rows at a time, and read the weights' bytes.
-  /// Quantisation of the activations is not contained. Residual, of single products: m, k.
+  /// Quantisation of the activations is not contained. Residual: m, k.
   /// Narrow tiles (block-scaled products of Hopper) are not split, and an element of k of a round takes
   ///     max(2ab S / (P ec) + c 2ab S / (128 F), (a + b) element bytes / draw)
   /// with c FMAs of the vector units (rate F) an accumulator and 128 columns.
+  /// A batch has a section of its own (`mla_bmm`):
+  ///     fixed + pn(ceil(nt / S) (2 64 64 ceil64(k) S / (P ec) + tw), bytes / (em W)),  nt = batch ceil(m / 64) ceil(n
+  ///     / 64).
+  /// Where that section quantises, inputs are read at 16 bits, written and read again. Residual: m batch, k.
   Duration gemm(const GemmShape& shape) const;
 
   /// fixed + ts max(0, 1 - u / S) + tu max(u / S, 1)
@@ -61,10 +65,27 @@ class KernelCost {
   ///     tu max(u / S, 1) + pn(bytes / (em W), max(sum_i u_i R keys_i 2(dk + dv), lw longest unit S) / (ec P)),
   /// u_i tiles of R rows, keys_i the mean number of visible keys + 64 rounded up to 64. Cached keys are read again; new
   /// KV bytes, at 16 bits, are what kernels before this one rotate, quantise and write.
-  /// Decode steps of a mixed batch are a call of decode_attention of their own; the times add. Absorbed MLA (`latent`)
+  /// Decode steps of a mixed batch are a call of decode_attention of their own; the times add (else see
+  /// mixed_attention). Absorbed MLA (`latent`)
   /// takes the `absorbed` sections of `mla_prefill`; other shapes with key_dim != value_dim its expanded ones.
   /// Residual: packed tiles of all sequences / S, mean keys of a query.
   Duration prefill_attention(const AttentionShape& shape, std::span<const PrefillWork> work) const;
+
+  /// Decode steps and prefill chunks of one batch in one kernel, without splits along the keys; only where
+  /// `has_mixed_attention(shape)`. Units are tiles of 64 rows of one query head, one at least a sequence, on blocks of
+  /// 128 keys:
+  ///     fixed + tu max(u / S, 1) + te h_q sequences ceil(longest chunk / 64) / S
+  ///     + pn(bytes / (em W), (sum^1.5 + (lw longest S)^1.5)^(1/1.5) 64 x 2(dk + dv) / (ec P))
+  /// with sum = sum u_i ceil128(keys_i + 64) and the same of the longest unit: the tail of few long units beside many.
+  /// Query heads of a group share the keys of decode steps while these are in flight together or stay in the L2: bytes
+  /// of decode caches count 1 + (G / r - 1) (1 - f) times, r = S / sequences within 1 and the group G, f = 1 / (1 + (w
+  /// / L2)^2) for the w bytes of one KV head. Residual: u / S, mean keys.
+  Duration mixed_attention(const AttentionShape& shape, const DecodeWork& decode,
+                           std::span<const PrefillWork> prefill) const;
+  /// Latent attention has kernels of its own.
+  bool has_mixed_attention(const AttentionShape& shape) const {
+    return !profile_.attention_mixed.empty() && !shape.latent && shape.key_dim == shape.value_dim;
+  }
 
   /// One kernel that reads and writes `bytes` in all: norm, rope, residual, activation, copy, router top-k ...
   Duration memory_pass(Bytes bytes) const;
@@ -106,12 +127,17 @@ class KernelCost {
     double wave;  // seconds of one wave and one element of k
   };
   struct PreparedGemm {
-    double fixed, batched_fixed, split;  // seconds
+    double fixed, split;  // seconds
     std::vector<PreparedTile> tiles;
     std::size_t splits;        // candidates
     double per_wave;           // seconds of one wave whatever k
     double inverse_bandwidth;  // seconds a byte, all tiles in flight
     double bandwidth_share;    // of the full bandwidth that one tile in flight draws
+    PNorm norm;
+  };
+  struct PreparedBatch {
+    double depth;              // seconds of a round of tiles and one element of k
+    double inverse_bandwidth;  // seconds a byte
     PNorm norm;
   };
   struct PreparedAttention {
@@ -128,6 +154,7 @@ class KernelCost {
   /// least one.
   template <class Section, class Suits>
   AttentionTable prepare(const std::vector<Section>& sections, Suits suits);
+  Duration batched_gemm(const GemmShape& shape) const;
   Duration pass_time(const PassSection& section, KernelFamily family, double bytes) const;
   /// Prepares an exponent once; valid until the next call.
   const PNorm& norm(double p);
@@ -142,8 +169,9 @@ class KernelCost {
   CacheState cache_ = CacheState::evicted;
   Norms norms_;                      // before everything that copies from it
   std::vector<PreparedGemm> gemms_;  // by data type
-  AttentionTable decode_, latent_decode_, prefill_, expanded_prefill_, absorbed_prefill_;
-  PNorm scan_norm_;
+  std::vector<PreparedBatch> batches_;
+  AttentionTable decode_, latent_decode_, prefill_, expanded_prefill_, absorbed_prefill_, mixed_;
+  PNorm scan_norm_, tail_norm_;
 };
 
 /// Where the residual of a section is asked: two positive numbers.
@@ -153,6 +181,8 @@ struct ResidualPlace {
 ResidualPlace residual_place(const GemmShape& shape);
 ResidualPlace residual_place(const AttentionShape& shape, const DecodeWork& work, int multiprocessors);
 ResidualPlace residual_place(const AttentionShape& shape, std::span<const PrefillWork> work, int multiprocessors);
+ResidualPlace residual_place(const AttentionShape& shape, const DecodeWork& decode,
+                             std::span<const PrefillWork> prefill, int multiprocessors);
 ResidualPlace residual_place(const ExpertLoad& load);
 
 /// Time of the routed experts of one layer on one rank. Prepared once a shape, since it is asked for every rank, layer

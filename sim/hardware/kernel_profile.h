@@ -66,7 +66,7 @@ enum class TileChoice { wide, narrow };
 struct GemmSection {
   DataType math = DataType::bf16;
   Duration fixed;
-  Duration batched_fixed;          ///< instead, of a batch of products in one kernel
+  Duration batched_fixed;          ///< of a batch of products in one kernel, where none was measured
   double compute = 0, memory = 0;  ///< ec, em
   double norm = 1;                 ///< p of the p-norm that joins both
   double tile_half = 0;            ///< h0: harmonic tile size with half the efficiency
@@ -81,6 +81,23 @@ struct GemmSection {
   RegimeFactors factor = kUnperturbed;
   SectionOrigin origin;
 };
+
+/// A batch of products in one kernel, each with weights of its own: the absorbed projections of MLA, a product a head.
+/// Tiles of 64 x 64, never split along k.
+struct BatchedGemmSection {
+  DataType math = DataType::bf16;
+  Duration fixed;
+  double compute = 0, memory = 0, norm = 1;  ///< ec, em, p
+  Duration per_wave;                         ///< tw: for each round of tiles
+  bool quantizes = false;                    ///< a kernel before it quantises its input, inside of the time
+  CacheGain cache;
+  KernelResidual residual = {};
+  RegimeFactors factor = kUnperturbed;
+  SectionOrigin origin;
+};
+
+/// Batches by what is known of single products: an assumption, which its `derived_from` states.
+BatchedGemmSection batched_from_single(const GemmSection& single);
 
 struct MoeSection {
   DataType math = DataType::bf16;
@@ -156,6 +173,22 @@ struct PrefillAttentionSection {
   SectionOrigin origin;
 };
 
+/// Decode steps and prefill chunks of a batch in one kernel that splits no sequence along its keys, as vLLM calls
+/// FlashAttention-2 on a paged cache. Every sequence takes tiles of 64 rows, also a decode step with its one row.
+struct MixedAttentionSection {
+  DataType math = DataType::bf16, kv_cache = DataType::bf16;
+  std::int64_t head_dim = 128;
+  Duration fixed;
+  Duration per_unit;  ///< tu: for each round of tiles
+  Duration
+      per_slot;  ///< te: of a multiprocessor for a place of the grid, which is as high as the longest chunk for all
+  double compute = 0, memory = 0, norm = 1;
+  double longest = 1;  ///< lw: weight of the longest tile
+  KernelResidual residual = {};
+  RegimeFactors factor = kUnperturbed;
+  SectionOrigin origin;
+};
+
 /// One streaming kernel: fixed + bytes / (memory W).
 struct PassSection {
   Duration fixed;
@@ -192,6 +225,7 @@ struct KernelProfile {
   LaunchSection launch;
   /// By data type of the weights.
   std::array<GemmSection, kDataTypes> gemm;
+  std::array<BatchedGemmSection, kDataTypes> mla_bmm;
   std::array<MoeSection, kDataTypes> moe;
   std::array<GroupedSection, kDataTypes> grouped_masked, grouped_contiguous;
   /// Not empty. The nearest stands in: same cache width first (16 bits or narrower), then same width of the math, then
@@ -200,6 +234,8 @@ struct KernelProfile {
   std::vector<DecodeAttentionSection> attention_decode, mla_decode;
   /// `mla_prefill` has both forms, expanded and absorbed, and neither stands in for the other unseen.
   std::vector<PrefillAttentionSection> attention_prefill, mla_prefill;
+  /// Of one kernel for mixed batches; empty: decode steps and chunks are two kernels. The nearest head size stands in.
+  std::vector<MixedAttentionSection> attention_mixed;
   std::optional<PassSection> quantize_scale;  ///< absent: scales are found in the converting kernel
   PassSection quantize_convert;
   PassSection memory_pass;

@@ -16,6 +16,9 @@ struct GemmShape {
   DataType weight = DataType::bf16;
   DataType activation = DataType::bf16;
   std::int64_t batch = 1;
+  bool in_batch = false;  ///< by the kernel for batches, though there is one product only (MLA with a head a rank)
+
+  bool batched() const { return batch > 1 || in_batch; }
 };
 
 /// Heads held by the rank. For absorbed MLA `latent` is true: kv_heads 1, key_dim 576 (latent + rope), value_dim 512,

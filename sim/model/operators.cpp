@@ -99,10 +99,18 @@ void latent_operators(OperatorList& list, const OperatorContext& c, const MixerS
   // Absorption: W_UK into the query, W_UV out of the result, one product a head.
   const std::int64_t absorbed = c.fusion.mla_prefill_absorbed ? tokens : decode_tokens;
   if (absorbed > 0) {
-    list.gemm("absorb k up-projection",
-              {.m = absorbed, .n = mixer.kv_rank, .k = mixer.nope_dim, .weight = DataType::bf16, .batch = heads});
-    list.gemm("absorb v up-projection",
-              {.m = absorbed, .n = mixer.value_dim, .k = mixer.kv_rank, .weight = DataType::bf16, .batch = heads});
+    list.gemm("absorb k up-projection", {.m = absorbed,
+                                         .n = mixer.kv_rank,
+                                         .k = mixer.nope_dim,
+                                         .weight = DataType::bf16,
+                                         .batch = heads,
+                                         .in_batch = true});
+    list.gemm("absorb v up-projection", {.m = absorbed,
+                                         .n = mixer.value_dim,
+                                         .k = mixer.kv_rank,
+                                         .weight = DataType::bf16,
+                                         .batch = heads,
+                                         .in_batch = true});
   }
   list.quantise(tokens, heads * mixer.value_dim, w, false);
   list.gemm("output projection", {.m = tokens, .n = h, .k = heads * mixer.value_dim, .weight = w});

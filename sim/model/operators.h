@@ -37,6 +37,7 @@ struct FusionTable {
   bool quantize_with_activation = false;
   bool rope_with_cache_write = false;
   bool mla_prefill_absorbed = false;  ///< MLA prefill attends in the latent space (no re-expansion of cached latents)
+  bool mixed_attention = false;       ///< decode steps and prefill chunks of a batch in one call of the kernel
   bool operator==(const FusionTable&) const = default;
 };
 

@@ -13,8 +13,9 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr std::string_view kFamilies[] = {"gemm", "moe", "grouped_masked", "grouped_contiguous"};
-constexpr std::string_view kLists[] = {"attention_decode", "attention_prefill", "mla_decode", "mla_prefill"};
+constexpr std::string_view kFamilies[] = {"gemm", "mla_bmm", "moe", "grouped_masked", "grouped_contiguous"};
+constexpr std::string_view kLists[] = {"attention_decode", "attention_prefill", "attention_mixed", "mla_decode",
+                                       "mla_prefill"};
 constexpr std::string_view kSingles[] = {"quantize_scale", "quantize_convert", "memory_pass", "recurrent_state",
                                          "chunked_scan"};
 constexpr const char* kRegimes[] = {"small", "medium", "large"};
@@ -106,6 +107,13 @@ ordered_json section_json(const GemmSection& s) {
   return finished(std::move(json), s);
 }
 
+ordered_json section_json(const BatchedGemmSection& s) {
+  ordered_json json{{"math", name(s.math)},       {"fixed", us(s.fixed)},   {"compute", number(s.compute)},
+                    {"memory", number(s.memory)}, {"norm", number(s.norm)}, {"per_wave", us(s.per_wave)}};
+  if (s.quantizes) json["quantizes"] = true;
+  return finished(std::move(json), s);
+}
+
 ordered_json section_json(const MoeSection& s) {
   return finished({{"math", name(s.math)},
                    {"fixed", us(s.fixed)},
@@ -179,6 +187,20 @@ ordered_json section_json(const PrefillAttentionSection& s, bool mla) {
   return finished(std::move(json), s);
 }
 
+ordered_json section_json(const MixedAttentionSection& s) {
+  return finished({{"math", name(s.math)},
+                   {"kv_cache", name(s.kv_cache)},
+                   {"head_dim", s.head_dim},
+                   {"fixed", us(s.fixed)},
+                   {"per_unit", us(s.per_unit)},
+                   {"per_slot", us(s.per_slot)},
+                   {"compute", number(s.compute)},
+                   {"memory", number(s.memory)},
+                   {"norm", number(s.norm)},
+                   {"longest", number(s.longest)}},
+                  s);
+}
+
 ordered_json section_json(const PassSection& s) {
   return finished({{"fixed", us(s.fixed)}, {"memory", number(s.memory)}}, s);
 }
@@ -216,14 +238,11 @@ void put(ordered_json& json, KernelProfile& profile, const KernelFit& fit) {
       ordered_json& place = json[family][last_part(key)];
       // What stands on another type's constants goes on doing so, unless its own kernels were measured.
       if (place.contains("same_as") && !origin.derived_from.empty()) continue;
-      if (fit.section->op == KernelOp::mla_bmm) {
-        if (!place.contains("same_as")) place["batched_fixed"] = section_json(s)["batched_fixed"];
-      } else {
-        place = section_json(s);
-      }
+      place = section_json(s);
     }
   };
   if (family == "gemm") typed(profile.gemm);
+  if (family == "mla_bmm") typed(profile.mla_bmm);
   if (family == "moe") typed(profile.moe);
   if (family == "grouped_masked") typed(profile.grouped_masked);
   if (family == "grouped_contiguous") typed(profile.grouped_contiguous);
@@ -232,6 +251,7 @@ void put(ordered_json& json, KernelProfile& profile, const KernelFit& fit) {
       if (&s.origin == &origin) put_in_list(json[family], section_json(s, mla...));
     }
   };
+  if (family == "attention_mixed") listed(profile.attention_mixed);
   if (family == "attention_decode") listed(profile.attention_decode);
   if (family == "mla_decode") listed(profile.mla_decode);
   if (family == "attention_prefill") listed(profile.attention_prefill, false);
@@ -253,9 +273,11 @@ void mark_taken(ordered_json& json, const std::string& name) {
     from = from.empty() ? "not measured: taken from " + name : from + " (taken from " + name + ")";
   };
   for (const std::string_view family : kFamilies) {
+    if (!json.contains(family)) continue;  // batches of products
     for (auto& [type, section] : json[std::string(family)].items()) mark(section);
   }
   for (const std::string_view list : kLists) {
+    if (!json.contains(list)) continue;  // mixed batches
     for (ordered_json& section : json[std::string(list)]) mark(section);
   }
   for (const std::string_view single : kSingles) {

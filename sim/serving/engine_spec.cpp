@@ -40,13 +40,15 @@ HostTimes default_host_times(EnginePreset preset) {
 }
 
 /// vLLM: fused_add_rms_norm; torch.compile fuses activation quantisation into norm and SiLU (fusion pass); rotary and
-/// reshape_and_cache are two kernels. SGLang: the same norm, block quantisation as a kernel of its own. TensorRT-LLM:
-/// norm+quantise and SwiGLU+quantise plug-ins, rope inside the attention kernel.
+/// reshape_and_cache are two kernels; one flash_attn_varlen_func over all sequences of a batch. SGLang: the same norm,
+/// block quantisation as a kernel of its own. TensorRT-LLM: norm+quantise and SwiGLU+quantise plug-ins, rope inside the
+/// attention kernel.
 FusionTable default_fusions(EnginePreset preset) {
   FusionTable fusions;
   switch (preset) {
     case EnginePreset::vllm:
       fusions.quantize_with_norm = fusions.quantize_with_activation = true;
+      fusions.mixed_attention = true;
       break;
     case EnginePreset::sglang:
       break;

@@ -260,6 +260,8 @@ TEST(KernelTable, AttentionRowsSayWhatIsInSight) {
   EXPECT_EQ(mixed.gpus.at(0).id, "rtx_4090");
   ASSERT_EQ(mixed.samples.size(), 2U);
   const TimedAttention& both = timed<TimedAttention>(mixed, 0);
+  EXPECT_EQ(mixed.samples.at(0).section, "attention_mixed/bf16/bf16/128");
+  EXPECT_EQ(mixed.samples.at(1).section, "attention_decode/bf16/bf16/128");  // steps only: their own kernel
   EXPECT_EQ(both.shape.query_heads, 32);
   EXPECT_EQ(both.shape.kv_heads, 8);
   EXPECT_EQ(both.decode.visible_keys, 200);
@@ -289,6 +291,8 @@ TEST(KernelTable, SmallOperatorsAreProductsRecurrencesAndStreams) {
                                       "dtype,op,tokens,heads,latency_us\nbfloat16,mla_gen_pre,4,16,9\n");
   EXPECT_EQ(timed<TimedGemm>(products).shape.n, 512);
   EXPECT_EQ(timed<TimedGemm>(products).shape.batch, 16);
+  EXPECT_TRUE(timed<TimedGemm>(products).shape.batched());
+  EXPECT_EQ(products.samples.at(0).section, "mla_bmm/bf16");
   const KernelSamples passes = read(KernelOp::quantize, "quantize_h100_sxm_trtllm.csv",
                                     "kernel,m,k,latency_us\ncompute_scale,8,64,7\nfp8_quantize,8,64,2\n");
   EXPECT_EQ(timed<TimedQuantize>(passes, 0).pass, TimedQuantize::Pass::scale);
@@ -320,6 +324,15 @@ TEST(KernelTable, SmallOperatorsAreProductsRecurrencesAndStreams) {
   ASSERT_EQ(streams.samples.size(), 2U);
   EXPECT_EQ(timed<TimedPass>(streams, 0).bytes.value, 3 * 16 * 512 * 2);
   EXPECT_EQ(timed<TimedPass>(streams, 1).bytes.value, 2 * 16 * (8 + 4) * 64 / 2 * 2);
+
+  const KernelSamples named = read(KernelOp::gemm, "frontier_linear_ops.csv",
+                                   "gpu,model,op,tokens,hidden,inter,q_heads,kv_heads,tp,event_us,kernel_us\n"
+                                   "h800,llama3.1-405b-fp8,mlp_down_proj,16,512,1024,8,4,2,9,9\n"
+                                   "h800,Qwen3-30B-A3B-tiny,attn_post_proj,16,512,1024,8,4,2,9,9\n");
+  ASSERT_EQ(named.samples.size(), 2U);
+  EXPECT_EQ(named.samples.at(0).section, "gemm/fp8");
+  EXPECT_TRUE(timed<TimedGemm>(named, 0).quantizes);
+  EXPECT_EQ(timed<TimedGemm>(named, 1).shape.k, 8 * 128 / 2);  // heads of Qwen3 are 128 wide, not hidden / heads
 }
 
 TEST(RoutingExpectations, BalancedTokensSpreadEvenly) {

@@ -44,6 +44,7 @@ KernelProfile plain_profile() {
                  .split = {},
                  .cache = {},
                  .origin = {}};
+    p.mla_bmm[i] = batched_from_single(p.gemm[i]);
     p.moe[i] = {.math = math,
                 .fixed = Duration::microseconds(20),
                 .compute = kCompute,
@@ -181,6 +182,80 @@ TEST(Gemm, BatchMultipliesTheBytesButNotTheFixedTime) {
   // A single small product is bound by one wave of compute instead.
   EXPECT_NEAR(many, read_us(128 * (2 * 512 * 128 + 2 * 128 + 2 * 512)), 1e-3);
   EXPECT_LT(one, many);
+}
+
+TEST(Gemm, BatchGoesInRoundsOfTilesOf64) {
+  const KernelCost kernels = plain();
+  GemmShape shape{.m = 512, .n = 512, .k = 65536, .batch = 2};  // 128 tiles, one a multiprocessor
+  const double round = 2 * 64.0 * 64 * 65536 * 128 / (kCompute * 1e15) * 1e6;
+  EXPECT_NEAR(kernels.gemm(shape).microseconds(), 4 + round, 1e-3);
+  shape.batch = 3;
+  EXPECT_NEAR(kernels.gemm(shape).microseconds(), 4 + 2 * round, 1e-3);
+}
+
+TEST(Gemm, OneProductOfABatchIsByTheKernelForBatches) {
+  KernelProfile profile = plain_profile();
+  profile.mla_bmm[static_cast<std::size_t>(DataType::bf16)].fixed = Duration::microseconds(9);
+  const KernelCost kernels(round_gpu(), profile);
+  const GemmShape single{.m = 16, .n = 512, .k = 128}, batch{.m = 16, .n = 512, .k = 128, .in_batch = true};
+  EXPECT_LT(kernels.gemm(single).microseconds(), 9);
+  EXPECT_GT(kernels.gemm(batch).microseconds(), 9);
+}
+
+TEST(Gemm, BatchThatQuantisesReadsItsInputThreeTimes) {
+  KernelProfile profile = plain_profile();
+  const GemmShape shape{
+      .m = 4096, .n = 64, .k = 512, .weight = DataType::fp8, .activation = DataType::fp8, .batch = 128};
+  const double plain = KernelCost(round_gpu(), profile).gemm(shape).microseconds();
+  profile.mla_bmm[static_cast<std::size_t>(DataType::fp8)].quantizes = true;
+  // 16 bits read, 8 written and read instead of 8 read.
+  EXPECT_NEAR(KernelCost(round_gpu(), profile).gemm(shape).microseconds() - plain, read_us(128 * 3.0 * 4096 * 512),
+              1e-2);
+}
+
+/// One kernel for mixed batches: 5 us, 1 us a round of tiles, 0.1 us a place of the grid and multiprocessor.
+KernelProfile mixed_profile(double memory) {
+  KernelProfile profile = plain_profile();
+  profile.attention_mixed = {{.fixed = Duration::microseconds(5),
+                              .per_unit = Duration::microseconds(1),
+                              .per_slot = Duration::nanoseconds(100),
+                              .compute = kCompute,
+                              .memory = memory,
+                              .norm = kInfinity,
+                              .longest = 0,
+                              .origin = {}}};
+  return profile;
+}
+constexpr AttentionShape kGrouped{.query_heads = 32, .kv_heads = 8, .key_dim = 128, .value_dim = 128};
+
+TEST(MixedAttention, DecodeStepTakesATileOfEveryQueryHead) {
+  const KernelCost kernels(round_gpu(), mixed_profile(kMemory));
+  ASSERT_TRUE(kernels.has_mixed_attention(kGrouped));
+  const std::vector<PrefillWork> chunk{{.new_tokens = 64, .keys = 64, .pairs = 64 * 65 / 2.0}};
+  const Duration t = kernels.mixed_attention(kGrouped, {.sequences = 128, .visible_keys = 128 * 128}, chunk);
+  // 128 + 64 keys in two blocks of 128; 32.5 + 64 in one. 129 sequences of one tile a head on 128 multiprocessors.
+  const double products = 128 * 32 * 256.0 + 32 * 128.0, units = 129 * 32 / 128.0;
+  EXPECT_NEAR(t.microseconds(), 5 + 1.1 * units + products * 64 * 2 * 256 / (kCompute * 1e15) * 1e6, 0.01);
+}
+
+TEST(MixedAttention, ManyLongSequencesReadTheirKeysForEveryQueryHead) {
+  constexpr double memory = 0.05;  // far from compute
+  const KernelCost kernels(round_gpu(), mixed_profile(memory));
+  const auto seconds = [&](std::int64_t sequences) {
+    const double units = std::max(1.0, static_cast<double>(sequences) * 32 / 128);
+    const Duration t =
+        kernels.mixed_attention(kGrouped, {.sequences = sequences, .visible_keys = sequences * 65536}, {});
+    return t.seconds() - 5e-6 - 1e-6 * units - 1e-7 * static_cast<double>(sequences) * 32 / 128;
+  };
+  const double one = 65536.0 * 512 * 8 / (memory * 4e12), rows = 32 * 256 * 2 / (memory * 4e12);
+  EXPECT_NEAR(seconds(1), one + rows, 1e-3 * one);               // heads of a group run together
+  EXPECT_NEAR(seconds(128), 128 * (4 * one + rows), 0.5 * one);  // one head of each sequence at a time
+}
+
+TEST(MixedAttention, LatentAttentionAndOtherProfilesHaveTwoKernels) {
+  EXPECT_FALSE(plain().has_mixed_attention(kGrouped));
+  AttentionShape latent{.query_heads = 16, .kv_heads = 1, .key_dim = 576, .value_dim = 512, .latent = true};
+  EXPECT_FALSE(KernelCost(round_gpu(), mixed_profile(kMemory)).has_mixed_attention(latent));
 }
 
 TEST(Gemm, OneRowBeyondAFullWaveStartsAnotherWave) {

@@ -110,6 +110,21 @@ TEST(KernelProfile, IsReadAsItIsWritten) {
   EXPECT_EQ(half.origin.derived_from, "fp16 runs on the same units at the rate of bf16");
 }
 
+TEST(KernelProfile, BatchesOfProductsStandOnSingleOnesWhereNoneWereMeasured) {
+  const auto bf16 = static_cast<std::size_t>(DataType::bf16), int8 = static_cast<std::size_t>(DataType::int8);
+  const KernelProfile none = read_kernel_profile_file(shipped("roofline"));
+  EXPECT_EQ(none.mla_bmm[bf16].fixed, none.gemm[bf16].batched_fixed);
+  EXPECT_EQ(none.mla_bmm[bf16].memory, none.gemm[bf16].memory);
+  EXPECT_NE(none.mla_bmm[bf16].origin.derived_from.find("the constants of single ones"), std::string::npos);
+  EXPECT_TRUE(none.attention_mixed.empty());
+  const KernelProfile own = read_kernel_profile_file(shipped("h100_sxm-trtllm"));
+  EXPECT_EQ(own.mla_bmm[bf16].origin.derived_from, "");
+  EXPECT_FALSE(own.mla_bmm[bf16].origin.errors.empty());
+  EXPECT_NE(own.mla_bmm[int8].origin.derived_from.find("the constants of single ones"), std::string::npos);
+  const KernelProfile other = read_kernel_profile_file(shipped("h100_sxm-vllm"));
+  EXPECT_EQ(other.mla_bmm[bf16].origin.derived_from, "no table of vllm on h100_sxm: trtllm's on h100_sxm stands in");
+}
+
 TEST(KernelProfile, RefusesAnotherFormat) {
   EXPECT_EQ(refusal("/format", "moesim-profile-2"), "/format: expected \"moesim-profile-1\", got \"moesim-profile-2\"");
   EXPECT_EQ(refusal("/kind", "links"), "/kind: expected a profile of \"kernels\", got \"links\"");

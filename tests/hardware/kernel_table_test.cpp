@@ -99,16 +99,27 @@ double latent_error(const Predictor& predictor, const std::string& file, KernelO
 
 /// The absorption products of MLA in bf16: a batch of one small product a head.
 double batched_error(const Predictor& predictor, const std::string& file) {
-  return table_error(predictor, KernelOp::mla_bmm, file, "batches", [](const KernelSample& s) {
-    return s.section == "gemm/bf16" && std::get<TimedGemm>(s.timed).shape.batch > 1;
-  });
+  return table_error(predictor, KernelOp::mla_bmm, file, "batches",
+                     [](const KernelSample& s) { return s.section == "mla_bmm/bf16"; });
 }
 
 TEST(KernelTables, BatchedProductsArePredicted) {
   MOESIM_NEEDS_TABLES();
-  EXPECT_LT(batched_error(cost(testing::h100(), "h100_sxm-trtllm"), "mla_bmm_h100_sxm_trtllm-1.3.0rc20.csv"), 0.10);
-  EXPECT_LT(batched_error(cost(testing::b200(), "b200_sxm-trtllm"), "mla_bmm_b200_sxm_trtllm-1.3.0rc20.csv"), 0.09);
-  EXPECT_LT(batched_error(cost(testing::a100(), "a100_sxm-trtllm"), "mla_bmm_a100_sxm_trtllm-1.0.0.csv"), 0.15);
+  EXPECT_LT(batched_error(cost(testing::h100(), "h100_sxm-trtllm"), "mla_bmm_h100_sxm_trtllm-1.3.0rc20.csv"), 0.05);
+  EXPECT_LT(batched_error(cost(testing::b200(), "b200_sxm-trtllm"), "mla_bmm_b200_sxm_trtllm-1.3.0rc20.csv"), 0.06);
+  EXPECT_LT(batched_error(cost(testing::a100(), "a100_sxm-trtllm"), "mla_bmm_a100_sxm_trtllm-1.0.0.csv"), 0.09);
+}
+
+TEST(KernelTables, MixedBatchesOfOneKernelArePredicted) {
+  MOESIM_NEEDS_TABLES();
+  const auto chunk_too = [](const KernelSample& s) { return std::get<TimedAttention>(s.timed).one_kernel; };
+  const Predictor predictor = cost(testing::rtx_pro_6000(), "rtx_pro_6000_server-trtllm");
+  for (const char* model : {"llama3.1-8b", "qwen3-30b-a3b"}) {
+    EXPECT_LT(
+        table_error(predictor, KernelOp::attn_mixed,
+                    std::string("llmservingsim_attention_mixed_rtxpro6000_") + model + ".csv", "mixed", chunk_too),
+        0.08);
+  }
 }
 
 TEST(KernelTables, GemmOfH100IsPredicted) {
