@@ -22,6 +22,8 @@
 #include "config/read_trace.h"
 #include "config/scenario_fields.h"
 #include "config/scenario_inputs.h"
+#include "execution/stand_ins.h"
+#include "hardware/kernel_cost.h"
 #include "parallel/memory_use.h"
 #include "parallel/placement.h"
 #include "serving/serving_run.h"
@@ -303,6 +305,15 @@ void read_calibration(Reading& reading) {
       engine.plan.world() > scenario.cluster.scale_up_domain || engine.all2all_backend != MoeBackend::none;
   reading.inputs.add_profile(scenario.collectives,
                              network ? ScenarioInputs::Uses::network : ScenarioInputs::Uses::domain);
+}
+
+/// Sections of the profile that were not measured for the kernels of this run.
+void note_stand_ins(Reading& reading) {
+  Scenario& scenario = reading.scenario;
+  const KernelCost kernels(scenario.gpu, scenario.kernels);
+  for (const std::string& line : stand_ins(scenario.model, kernels, execution_spec(scenario.engine))) {
+    scenario.provenance.extrapolated.push_back("kernels: " + line);
+  }
 }
 
 // --- load ---------------------------------------------------------------------------------------------------------
@@ -625,6 +636,7 @@ Scenario read_scenario_file(const fs::path& path, std::span<const Override> over
   read_calibration(reading);
   read_power(reading);
   note_wider_rates(reading);
+  note_stand_ins(reading);
   read_workload(reading);
   check_span(reading);
   check_limits(reading);

@@ -34,6 +34,36 @@ TokenPayload token_payload(const ModelSpec& model, const ExecutionSpec& spec, Mo
 
 }  // namespace
 
+bool exchanges_tokens(const ParallelPlan& plan) {
+  return plan.dp > 1 && plan.dp_ranks_per_expert_group() > 1;
+}
+
+MoeBackend exchange_backend(const ParallelPlan& plan, MoeBackend asked) {
+  if (!exchanges_tokens(plan)) return MoeBackend::none;
+  return plan.ep == 1 || asked == MoeBackend::none ? MoeBackend::allgather_reducescatter : asked;
+}
+
+std::optional<GroupedLayout> grouped_layout(MoeBackend backend) {
+  if (backend == MoeBackend::deepep_low_latency) return GroupedLayout::masked;
+  if (backend == MoeBackend::deepep_high_throughput) return GroupedLayout::contiguous;
+  return std::nullopt;
+}
+
+MoeShape routed_shape(const ModelSpec& model, const ExecutionSpec& spec) {
+  const ParallelPlan& plan = spec.plan;
+  const std::int64_t slots = model.moe.experts + spec.redundant_experts;
+  MoeShape shape;
+  shape.hidden = model.hidden;
+  shape.intermediate = std::max<std::int64_t>(1, model.moe.width / plan.etp);
+  shape.local_experts = (slots + plan.ep - 1) / plan.ep;
+  shape.top_k = model.moe.top_k;
+  shape.gated = model.moe.gated;
+  shape.weight = model.formats.experts;
+  const bool quantised = bits_per_element(shape.weight) < 16 && bits_per_element(spec.activation) < 16;
+  shape.activation = quantised ? spec.activation : DataType::bf16;
+  return shape;
+}
+
 ExpertStep::ExpertStep(const ModelSpec& model, const KernelCost& kernels, const Topology& topology,
                        const CollectiveProfile& collectives, const ExecutionSpec& spec, const Router& router,
                        std::int32_t moe_layers)
@@ -44,7 +74,7 @@ ExpertStep::ExpertStep(const ModelSpec& model, const KernelCost& kernels, const 
       spec_(spec),
       top_k_(model.moe.top_k) {
   const ParallelPlan& plan = spec.plan;
-  exchanged_ = plan.dp > 1 && plan.dp_ranks_per_expert_group() > 1;
+  exchanged_ = exchanges_tokens(plan);
   group_ = exchanged_ ? exchange_group(plan) : GpuGroup{GpuId{0}};
   std::vector<std::uint32_t> node_of_rank(static_cast<std::size_t>(plan.ep));
   if (exchanged_ && plan.ep > 1) {
@@ -83,28 +113,11 @@ ExpertStep::ExpertStep(const ModelSpec& model, const KernelCost& kernels, const 
 ExpertStep::Mode ExpertStep::mode_of(MoeBackend asked, const KernelCost& kernels, const Topology& topology,
                                      const CollectiveProfile& collectives) const {
   const ParallelPlan& plan = spec_.plan;
-  const MoeBackend backend = !exchanged_                                 ? MoeBackend::none
-                             : plan.ep == 1 || asked == MoeBackend::none ? MoeBackend::allgather_reducescatter
-                                                                         : asked;
-  const ExpertPlacement& placement = loads_->placement();
-  MoeShape shape;
-  shape.hidden = model_.hidden;
-  shape.intermediate = std::max<std::int64_t>(1, model_.moe.width / plan.etp);
-  shape.local_experts = (placement.slots() + placement.ranks() - 1) / placement.ranks();
-  shape.top_k = model_.moe.top_k;
-  shape.gated = model_.moe.gated;
-  shape.weight = model_.formats.experts;
-  const bool quantised = bits_per_element(shape.weight) < 16 && bits_per_element(spec_.activation) < 16;
-  shape.activation = quantised ? spec_.activation : DataType::bf16;
-  const auto cost = [&] {
-    if (backend == MoeBackend::deepep_low_latency) return MoeCost::grouped(kernels, shape, GroupedLayout::masked);
-    if (backend == MoeBackend::deepep_high_throughput) {
-      return MoeCost::grouped(kernels, shape, GroupedLayout::contiguous);
-    }
-    return MoeCost::fused(kernels, shape);
-  };
+  const MoeBackend backend = exchange_backend(plan, asked);
+  const MoeShape shape = routed_shape(model_, spec_);
+  const std::optional<GroupedLayout> layout = grouped_layout(backend);
   Mode mode{.backend = backend,
-            .cost = cost(),
+            .cost = layout ? MoeCost::grouped(kernels, shape, *layout) : MoeCost::fused(kernels, shape),
             .work = ExpertWork(shape),
             .exchange = {},
             .programs = {},

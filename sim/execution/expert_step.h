@@ -28,6 +28,16 @@ struct ExpertTimes {
   KernelWork work;             ///< of the mean GPU; its link bytes are what it sends in both exchanges
 };
 
+/// Tokens leave their rank for experts of other data-parallel ranks.
+bool exchanges_tokens(const ParallelPlan& plan);
+/// What moves the tokens where `asked` is configured: nothing without an exchange, collectives without expert
+/// parallelism.
+MoeBackend exchange_backend(const ParallelPlan& plan, MoeBackend asked);
+/// The layout of the grouped GEMMs behind a backend; empty: the fused op, which permutes the rows itself.
+std::optional<GroupedLayout> grouped_layout(MoeBackend backend);
+/// The routed experts of one rank.
+MoeShape routed_shape(const ModelSpec& model, const ExecutionSpec& spec);
+
 /// Steps with a prompt and pure decode steps may use different kernels. Kernels with a limit of tokens a rank go in
 /// rounds: each rank sends its tokens in order, `max_dispatch_tokens` a round, and each round dispatches, computes and
 /// combines before the next, with gates and latencies of its own.

@@ -241,6 +241,14 @@ const KernelCost::PreparedAttention& KernelCost::prepared_prefill(const Attentio
   return choose(shape.latent ? absorbed_prefill_ : expanded(shape) ? expanded_prefill_ : prefill_, shape);
 }
 
+const BatchedGemmSection& KernelCost::batched_section(const GemmShape& shape) const {
+  return section_for(profile_.mla_bmm, shape.weight, shape.activation);
+}
+
+const MixedAttentionSection& KernelCost::mixed_section(const AttentionShape& shape) const {
+  return profile_.attention_mixed[choose(mixed_, shape).section];
+}
+
 const DecodeAttentionSection& KernelCost::decode_section(const AttentionShape& shape) const {
   return (shape.latent ? profile_.mla_decode : profile_.attention_decode)[prepared_decode(shape).section];
 }
@@ -348,7 +356,7 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
 }
 
 Duration KernelCost::batched_gemm(const GemmShape& shape) const {
-  const BatchedGemmSection& section = section_for(profile_.mla_bmm, shape.weight, shape.activation);
+  const BatchedGemmSection& section = batched_section(shape);
   const PreparedBatch& p = batches_[static_cast<std::size_t>(&section - profile_.mla_bmm.data())];
   const double m = real(shape.m), n = real(shape.n), k = real(shape.k), batch = real(shape.batch);
   // Tokens x heads are read with a stride as heads x tokens, or by a kernel before this one that quantises too.

@@ -104,8 +104,11 @@ class KernelCost {
   const GemmSection& gemm_section(const GemmShape& shape) const;
   const MoeSection& moe_section(const MoeShape& shape) const;
   const GroupedSection& grouped_section(const MoeShape& shape, GroupedLayout layout) const;
+  const BatchedGemmSection& batched_section(const GemmShape& shape) const;
   const DecodeAttentionSection& decode_section(const AttentionShape& shape) const;
   const PrefillAttentionSection& prefill_section(const AttentionShape& shape) const;
+  /// Where `has_mixed_attention(shape)`.
+  const MixedAttentionSection& mixed_section(const AttentionShape& shape) const;
 
   /// Gap before a kernel of a stream, with and without a replayed graph.
   const LaunchSection& launch() const { return profile_.launch; }

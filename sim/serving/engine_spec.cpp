@@ -1,5 +1,7 @@
 #include "serving/engine_spec.h"
 
+#include "parallel/graph_sizes.h"
+
 namespace moesim {
 
 std::string_view name(EnginePreset preset) {
@@ -72,6 +74,25 @@ std::int64_t default_max_dispatch_tokens(EnginePreset preset) {
       return 128;
   }
   return 256;
+}
+
+ExecutionSpec execution_spec(const EngineSpec& engine) {
+  ExecutionSpec spec;
+  spec.plan = engine.plan;
+  spec.network = engine.network;
+  spec.backend = engine.all2all_backend;
+  spec.decode_backend = engine.decode_backend;
+  spec.max_dispatch_tokens = engine.max_dispatch_tokens_per_rank;
+  spec.redundant_experts = engine.num_redundant_experts;
+  spec.fusion = engine.fusion;
+  spec.activation = engine.activation;
+  spec.kv_cache = engine.kv_cache;
+  spec.cuda_graphs = engine.cuda_graphs;
+  // vLLM captures up to min(2 max_num_seqs, 512) tokens and piecewise graphs serve steps with prefill; the others
+  // replay graphs for pure decode steps.
+  spec.largest_graph = largest_graph(engine.max_num_seqs);
+  spec.graphs_hold_prefill = engine.preset == EnginePreset::vllm;
+  return spec;
 }
 
 }  // namespace moesim

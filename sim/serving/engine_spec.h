@@ -9,6 +9,7 @@
 #include "collectives/group_times.h"
 #include "core/data_type.h"
 #include "core/units.h"
+#include "execution/execution_spec.h"
 #include "model/operators.h"
 #include "parallel/plan.h"
 
@@ -57,5 +58,8 @@ struct EngineSpec {
 HostTimes default_host_times(EnginePreset preset);
 FusionTable default_fusions(EnginePreset preset);
 std::int64_t default_max_dispatch_tokens(EnginePreset preset);
+
+/// What of a configuration sets the time of a step.
+ExecutionSpec execution_spec(const EngineSpec& engine);
 
 }  // namespace moesim

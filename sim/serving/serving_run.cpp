@@ -9,7 +9,6 @@
 #include "collectives/layer_collectives.h"
 #include "core/check.h"
 #include "engine/event_queue.h"
-#include "parallel/graph_sizes.h"
 #include "parallel/memory_use.h"
 #include "serving/link_lanes.h"
 #include "serving/network_use.h"
@@ -42,23 +41,9 @@ Units independent_units(const ModelSpec& model, const EngineSpec& engine) {
   return units;
 }
 
-ExecutionSpec execution_spec(const EngineSpec& engine, const ServingInputs& inputs) {
-  ExecutionSpec spec;
-  spec.plan = engine.plan;
-  spec.network = engine.network;
-  spec.backend = engine.all2all_backend;
-  spec.decode_backend = engine.decode_backend;
-  spec.max_dispatch_tokens = engine.max_dispatch_tokens_per_rank;
-  spec.redundant_experts = engine.num_redundant_experts;
+ExecutionSpec execution_of(const EngineSpec& engine, const ServingInputs& inputs) {
+  ExecutionSpec spec = execution_spec(engine);
   spec.resolution = inputs.routing.resolution;
-  spec.fusion = engine.fusion;
-  spec.activation = engine.activation;
-  spec.kv_cache = engine.kv_cache;
-  spec.cuda_graphs = engine.cuda_graphs;
-  // vLLM captures up to min(2 max_num_seqs, 512) tokens and piecewise graphs serve steps with prefill; the others
-  // replay graphs for pure decode steps.
-  spec.largest_graph = largest_graph(engine.max_num_seqs);
-  spec.graphs_hold_prefill = engine.preset == EnginePreset::vllm;
   spec.launch = inputs.kernels.launch.eager;
   if (inputs.power != nullptr) spec.power = *inputs.power;
   spec.clocks = inputs.clocks;
@@ -82,7 +67,7 @@ class ServingRun {
                                          inputs.seed);
     }
     cost_ = std::make_unique<StepCost>(inputs.model, kernels_, topology_, inputs.collectives,
-                                       execution_spec(units_.engine, inputs), router_.get());
+                                       execution_of(units_.engine, inputs), router_.get());
     memory_ = pool_memory(inputs.model, inputs.gpu, inputs.cluster, inputs.engine);
     limits_ = {.max_sequences = units_.engine.max_num_seqs,
                .max_batched_tokens = units_.engine.max_num_batched_tokens,
