@@ -56,6 +56,31 @@ KernelFamily family(const TimedPass& /*timed*/) {
   return KernelFamily::memory_pass;
 }
 
+KernelWork work(const TimedGemm& timed) {
+  return work_of(timed.shape);
+}
+KernelWork work(const TimedExperts& timed) {
+  KernelWork work = ExpertWork(timed.shape)(timed.load);
+  const double matrices = timed.shape.gated ? 3 : 2;
+  if (timed.part) work *= (*timed.part == TimedExperts::Part::up ? matrices - 1 : 1) / matrices;
+  return work;
+}
+KernelWork work(const TimedAttention& timed) {
+  KernelWork work = work_of(timed.shape, timed.decode);
+  work += work_of(timed.shape, timed.prefill);
+  return work;
+}
+KernelWork work(const TimedQuantize& timed) {
+  return timed.pass == TimedQuantize::Pass::convert ? work_of_quantize(timed.m, timed.k, timed.to)
+                                                    : work_of_pass({timed.m * timed.k * 2});
+}
+KernelWork work(const TimedRecurrence& timed) {
+  return work_of(timed.shape, timed.work);
+}
+KernelWork work(const TimedPass& timed) {
+  return work_of_pass(timed.bytes);
+}
+
 }  // namespace
 
 std::string_view name(KernelOp op) {
@@ -115,6 +140,10 @@ SizeRegime size_regime(const KernelSample& sample) {
 
 std::string_view regime_name(const KernelSample& sample) {
   return regime_name(family_of(sample), size_regime(sample));
+}
+
+KernelWork work_of(const KernelSample& sample) {
+  return std::visit([](const auto& timed) { return work(timed); }, sample.timed);
 }
 
 }  // namespace moesim

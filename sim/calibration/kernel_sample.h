@@ -11,6 +11,7 @@
 
 #include "hardware/gpu_spec.h"
 #include "hardware/kernel_regime.h"
+#include "hardware/kernel_work.h"
 #include "hardware/operator_shape.h"
 
 namespace moesim {
@@ -88,6 +89,9 @@ struct KernelSample {
   std::string shape;
   double measured = 0;  ///< seconds
 };
+
+/// What a sample computes and moves at the least.
+KernelWork work_of(const KernelSample& sample);
 
 /// Section and sizes: equal for repeats of a measurement and for the same shape in another table. The formats are in
 /// the section's name.

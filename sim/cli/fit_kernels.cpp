@@ -46,6 +46,18 @@ std::vector<Subject> subjects_of(const KernelSamples& samples, const std::vector
   return subjects;
 }
 
+/// Sections asked for of which the tables hold no row.
+void refuse_absent(const std::vector<std::string>& wanted, const KernelSamples& samples) {
+  std::set<std::string> present;
+  for (const KernelSample& sample : samples.samples) present.insert(sample.section);
+  for (const std::string& section : wanted) {
+    if (present.contains(section)) continue;
+    throw ConfigError(InputProblem::usage,
+                      fmt::format("--section {}: the tables hold {}", section,
+                                  present.empty() ? "no rows of --op" : fmt::format("{}", fmt::join(present, ", "))));
+  }
+}
+
 /// The shipped profile that would predict kernels of `provider` on `gpu`.
 KernelProfileChoice shipped_profile(const std::string& gpu, const std::string& provider) {
   return select_kernel_profile("auto", gpu, std::string_view(provider));
@@ -302,7 +314,9 @@ int fit_kernels(const KernelTableOptions& options, const Arguments& arguments, c
   Fitting fitting;
   fitting.op = options.op;
   fitting.samples = read_kernel_tables(arguments.positionals, options);
-  fitting.subjects = subjects_of(fitting.samples, arguments.values("section"));
+  const std::vector<std::string> wanted = arguments.values("section");
+  refuse_absent(wanted, fitting.samples);
+  fitting.subjects = subjects_of(fitting.samples, wanted);
   if (!arguments.has("quiet")) fitting.style = Progress::style_of_stderr();
   watch_interrupts();
   Texts texts{.source = arguments.value("source"), .licence = arguments.value("licence"), .date = date};

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <numeric>
 #include <unordered_map>
 
 #include "config/json_reader.h"
@@ -22,6 +23,7 @@ constexpr std::string_view kExpectations = "moe_routing_expectation.csv";
 constexpr std::string_view kOtherGpu = "another GPU than --gpu", kOtherProvider = "another provider than --provider",
                            kOtherVersion = "another version than --lib-version", kUnknownGpu = "unknown GPU",
                            kSparseGpu = "a GPU whose multiprocessors are not known";
+constexpr std::string_view kOtherName = "of another GPU by the file's name than by --gpu, which holds";
 constexpr std::string_view kTwice = "stands twice", kTwiceOtherTime = "stands twice, with another time",
                            kFalls = "less than half the time of the next smaller size";
 /// Columns that say what came out, or something of the measurement, not what was timed.
@@ -221,6 +223,7 @@ class KernelTableReader {
     if (!options_.version.empty() && !version.empty() && version != options_.version) return skipped(kOtherVersion);
     if (gpu->multiprocessors == 0) return skipped(kSparseGpu);
     if (found.samples.empty()) return skipped(found.skipped);
+    if (!row.has("gpu") && named_.gpu != nullptr && named_.gpu->id != gpu->id) ++all_.warnings[std::string(kOtherName)];
     series.add(row, found.samples, all_);
     for (KernelSample& sample : found.samples) {
       check_rate(row, sample, *gpu);
@@ -255,17 +258,22 @@ class KernelTableReader {
     return named_.gpu;
   }
 
+  /// Twice the peak of the matrix units, or twenty times the bandwidth of the memory (caches are two to ten times as
+  /// fast), is no kernel.
   static void check_rate(const TableRow& row, const KernelSample& sample, const GpuSpec& gpu) {
-    const auto* const product = std::get_if<TimedGemm>(&sample.timed);
-    if (product == nullptr) return;
-    const GemmShape& s = product->shape;
-    const double flops = 2 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k) *
-                         static_cast<double>(s.batch);
-    const double peak = matrix_peak(gpu, compute_type(s.weight, s.activation)).value;
-    if (flops / sample.measured > 2 * peak) {
+    const KernelWork work = work_of(sample);
+    const LeastTimes least = least_times(work, gpu);
+    const double compute = least.compute / sample.measured, memory = least.memory / sample.measured;
+    if (compute > 2) {
+      const double flops = std::accumulate(work.flops.begin(), work.flops.end(), 0.0);
       row.fail(
           fmt::format("{:.4g} us would be {:.4g} TFLOP/s, and {} has a peak of {:.4g}: is the time in other units?",
-                      sample.measured * 1e6, flops / sample.measured * 1e-12, gpu.id, peak * 1e-12));
+                      sample.measured * 1e6, flops / sample.measured * 1e-12, gpu.id, flops / least.compute * 1e-12));
+    }
+    if (memory > 20) {
+      row.fail(fmt::format("{:.4g} us would be {:.4g} TB/s, and {} has a memory of {:.4g}: is the time in other units?",
+                           sample.measured * 1e6, work.memory_bytes / sample.measured * 1e-12, gpu.id,
+                           gpu.memory_bandwidth.value * 1e-12));
     }
   }
 

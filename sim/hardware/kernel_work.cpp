@@ -136,9 +136,22 @@ KernelWork ExpertWork::operator()(const ExpertLoad& load) const {
   return work;
 }
 
+namespace {
+
+constexpr std::array<DataType, kMathWidths> kFormatOfWidth{DataType::bf16, DataType::fp8, DataType::nvfp4};
+
+}  // namespace
+
+LeastTimes least_times(const KernelWork& work, const GpuSpec& gpu) {
+  LeastTimes times{.memory = work.memory_bytes / gpu.memory_bandwidth.value};
+  for (std::size_t i = 0; i < kMathWidths; ++i) {
+    times.compute += work.flops[i] / matrix_peak(gpu, kFormatOfWidth[i]).value;
+  }
+  return times;
+}
+
 ComputeShare::ComputeShare(const GpuSpec& gpu) : seconds_per_byte_(1 / gpu.memory_bandwidth.value) {
-  constexpr std::array<DataType, kMathWidths> format{DataType::bf16, DataType::fp8, DataType::nvfp4};
-  for (std::size_t i = 0; i < kMathWidths; ++i) seconds_per_flop_[i] = 1 / matrix_peak(gpu, format[i]).value;
+  for (std::size_t i = 0; i < kMathWidths; ++i) seconds_per_flop_[i] = 1 / matrix_peak(gpu, kFormatOfWidth[i]).value;
 }
 
 double ComputeShare::operator()(const KernelWork& work) const {

@@ -54,6 +54,12 @@ class ExpertWork {
   double flops_per_row_, bytes_per_row_, bytes_per_expert_, bytes_per_token_;
 };
 
+/// Seconds that the matrix units need at the datasheet's rates, and the memory at its bandwidth.
+struct LeastTimes {
+  double compute = 0, memory = 0;
+};
+LeastTimes least_times(const KernelWork& work, const GpuSpec& gpu);
+
 /// How far a kernel waits for the matrix units rather than for memory, from 0 to 1: the derivative of ln time by ln
 /// compute time when the two join as (C^3 + M^3)^(1/3) at the datasheet's rates (3: the exponent that GEMM tables
 /// give). A lower clock prolongs the kernel by this share.

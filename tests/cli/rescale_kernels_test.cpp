@@ -53,6 +53,13 @@ TEST_F(RescaleKernels, WithoutAReferenceProductsAreRefused) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "mine.json"));
 }
 
+TEST_F(RescaleKernels, SectionsThatTheTablesLackAreRefused) {
+  EXPECT_EQ(run("fit h200.csv --op gemm --section gemm/bf16 --section gemm/fp9 -o mine.json"), 2);
+  EXPECT_NE(text("err.txt").find("--section gemm/fp9: the tables hold gemm/bf16"), std::string::npos)
+      << text("err.txt");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "mine.json"));
+}
+
 TEST_F(RescaleKernels, StreamingPassesNeedNoReferenceAndTouchNothingElse) {
   std::ostringstream out;
   out << "gpu,provider,kernel,bytes,latency_us\n";

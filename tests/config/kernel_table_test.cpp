@@ -92,6 +92,19 @@ TEST(KernelTable, TimesInOtherUnitsAreRefused) {
   // 2 x 8192^3 = 1.0995e12 flops in 1.5 us.
   EXPECT_EQ(error_of(KernelOp::gemm, kGemm, kGemmHeader + "bfloat16,x,8192,8192,8192,1.5\n"),
             ":2: 1.5 us would be 7.33e+05 TFLOP/s, and h100_sxm has a peak of 989: is the time in other units?");
+  // The keys and values of 64 x 16,384 tokens are 64 x 16384 x 8 x 256 x 2 = 4.3e9 bytes, 1.3 ms at 3.35 TB/s.
+  const std::string decode = "batch,kv_len,q_heads,kv_heads,head_dim,dtype,kv_dtype,latency_us\n";
+  const std::string refused =
+      error_of(KernelOp::attn_decode, "attn_decode_h100_sxm_vllm.csv", decode + "64,16384,64,8,128,bf16,bf16,50\n");
+  EXPECT_TRUE(refused.starts_with(":2: 50 us would be 86")) << refused;
+  EXPECT_TRUE(refused.ends_with(" TB/s, and h100_sxm has a memory of 3.35: is the time in other units?")) << refused;
+  EXPECT_EQ(read(KernelOp::attn_decode, "attn_decode_h100_sxm_vllm.csv", decode + "64,16384,64,8,128,bf16,bf16,1400\n")
+                .samples.size(),
+            1U);
+  // 1,000 tokens x 2 experts x 3 x 2 x 4096 x 14336 = 7.0e11 flops.
+  const std::string experts = error_of(KernelOp::moe, "moe_h100_sxm_trtllm.csv",
+                                       kMoeHeader + "bfloat16,x,1000,4096,14336,2,8,1,1,balanced,1.5,1.5,1\n");
+  EXPECT_NE(experts.find("TFLOP/s"), std::string::npos) << experts;
 }
 
 TEST(KernelTable, RepeatsAndFallingTimesAreCountedAndUsed) {
@@ -122,6 +135,10 @@ TEST(KernelTable, GpuAndProviderComeFromColumnsThenOptionsThenTheName) {
   KernelTableOptions options;
   options.gpu = "a100_sxm";
   options.provider = "ours";
+  // The option holds against the file's name, and is told of.
+  EXPECT_EQ(read(KernelOp::gemm, kGemm, kGemmHeader + row, options)
+                .warnings.at("of another GPU by the file's name than by --gpu, which holds"),
+            1);
   const KernelSamples asked = read(KernelOp::gemm, "mine.csv", kGemmHeader + row, options);
   EXPECT_EQ(asked.gpus.at(0).id, "a100_sxm");
   EXPECT_EQ(asked.samples.at(0).provider, "ours");
