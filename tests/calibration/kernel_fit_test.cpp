@@ -71,7 +71,8 @@ KernelProfile truth_of_products() {
   return truth;
 }
 
-// The rows follow the form exactly, so constants that give other times cannot be the best.
+// The rows follow the form exactly: constants that give other times are kept only by the pull to typical values, which
+// 168 rows outweigh.
 TEST(KernelFit, FindsTheConstantsThatMadeTheRows) {
   const GpuSpec gpu = testing::h100();
   const KernelProfile truth = truth_of_products();
@@ -81,7 +82,7 @@ TEST(KernelFit, FindsTheConstantsThatMadeTheRows) {
   EXPECT_EQ(fit.problem, "");
   EXPECT_EQ(fit.shapes, 24u);
   EXPECT_EQ(fit.law.size(), samples.size());  // every row is scored once
-  EXPECT_LT(errors_of(fit.law).mape, 0.01);
+  EXPECT_LT(errors_of(fit.law).mape, 0.02);
   EXPECT_GT(errors_of(fit.before).mape, 0.05);
   EXPECT_NEAR(bf16(profile).fixed.microseconds(), 3.7, 0.1);
   EXPECT_NEAR(bf16(profile).memory, 0.71, 0.02);
@@ -102,6 +103,55 @@ TEST(KernelFit, KeepsAFactorBetweenKnotsWhereUnseenShapesGainByIt) {
   const KernelResidual& residual = bf16(profile).residual;
   EXPECT_FALSE(residual.empty());
   EXPECT_LE(residual.factor.size(), kMostResidualKnots);
+}
+
+/// One chunk a call, by kernels with tiles of `rows` rows of one head.
+std::vector<KernelSample> prompts(const GpuSpec& gpu, std::int64_t rows) {
+  KernelProfile truth = roofline();
+  truth.attention_prefill = {truth.attention_prefill.front()};
+  PrefillAttentionSection& section = truth.attention_prefill.front();
+  section.tile_rows = rows;
+  section.packing = QueryPacking::heads;
+  section.residual = {};
+  section.cache = {};
+  std::vector<KernelSample> samples;
+  for (const auto& [query_heads, kv_heads] : {std::pair{32, 8}, {64, 8}, {16, 2}, {40, 8}, {28, 4}, {48, 8}}) {
+    for (const std::int64_t tokens : {1, 8, 24, 48, 96, 160, 320, 640, 1280, 2560, 5120}) {
+      KernelSample sample;
+      sample.op = KernelOp::attn_prefill;
+      sample.provider = "vllm";
+      sample.section = "attention_prefill/bf16/bf16/128";
+      sample.shape = std::to_string(query_heads) + "/" + std::to_string(kv_heads);
+      TimedAttention timed;
+      timed.shape.query_heads = query_heads;
+      timed.shape.kv_heads = kv_heads;
+      timed.shape.key_dim = timed.shape.value_dim = 128;
+      const double pairs = static_cast<double>(tokens) * static_cast<double>(tokens + 1) / 2;
+      timed.prefill = {{.new_tokens = tokens, .keys = tokens, .pairs = pairs}};
+      sample.timed = timed;
+      samples.push_back(std::move(sample));
+    }
+  }
+  const std::vector<double> seconds = predict_kernels(pointers(samples), gpu, truth);
+  for (std::size_t i = 0; i < samples.size(); ++i) samples[i].measured = seconds[i];
+  return samples;
+}
+
+// The rows of a tile are a choice that no gradient finds.
+TEST(KernelFit, FindsTheTilesThatMadeTheRows) {
+  const GpuSpec gpu = testing::h100();
+  for (const std::int64_t rows : {64, 128, 256}) {
+    const std::vector<KernelSample> samples = prompts(gpu, rows);
+    KernelProfile profile = roofline();
+    const KernelFit fit =
+        fit_and_validate(gpu, KernelOp::attn_prefill, "attention_prefill/bf16/bf16/128", pointers(samples), profile);
+    EXPECT_EQ(fit.problem, "");
+    const auto fitted = std::find_if(
+        profile.attention_prefill.begin(), profile.attention_prefill.end(),
+        [](const auto& s) { return s.head_dim == 128 && s.math == DataType::bf16 && s.kv_cache == DataType::bf16; });
+    ASSERT_NE(fitted, profile.attention_prefill.end());
+    EXPECT_EQ(fitted->tile_rows, rows);
+  }
 }
 
 TEST(KernelFit, FoldsNeverShareAShape) {
