@@ -22,21 +22,21 @@ TEST(Fingerprint, DenseModelOnOneGpu) {
   ServingSetup setup = serving_setup("Meta-Llama-3.1-8B", "dgx-h100");
   setup.engine.host = default_host_times(EnginePreset::vllm);
   setup.requests = spaced_requests(60, 700, 90);
-  EXPECT_EQ(setup.run().fingerprint, 13465651295405991665u);
+  EXPECT_EQ(setup.run().fingerprint, 1429453226363689562u);
 }
 
 TEST(Fingerprint, DenseModelInPipelineStages) {
   ServingSetup setup = serving_setup("Meta-Llama-3-70B", "dgx-a100");
   setup.engine.plan = vllm_plan(2, 4, 1, false);
   setup.requests = spaced_requests(40, 900, 40);
-  EXPECT_EQ(setup.run().fingerprint, 6430874394116500658u);
+  EXPECT_EQ(setup.run().fingerprint, 2701094403633441018u);
 }
 
 TEST(Fingerprint, MixtralUnderTensorParallelism) {
   ServingSetup setup = serving_setup("Mixtral-8x7B-v0.1", "dgx-h100");
   setup.engine.plan = vllm_plan(8, 1, 1, false);
   setup.requests = spaced_requests(40, 600, 60);
-  EXPECT_EQ(setup.run().fingerprint, 16496105318352958364u);
+  EXPECT_EQ(setup.run().fingerprint, 9652982153944976030u);
 }
 
 TEST(Fingerprint, ExpertParallelRanksThatExchange) {
@@ -44,7 +44,7 @@ TEST(Fingerprint, ExpertParallelRanksThatExchange) {
   setup.engine.plan = vllm_plan(1, 1, 8, true);
   setup.engine.all2all_backend = MoeBackend::deepep_low_latency;
   setup.requests = spaced_requests(40, 500, 50);
-  EXPECT_EQ(setup.run().fingerprint, 367472631010563228u);
+  EXPECT_EQ(setup.run().fingerprint, 2699404860926965746u);
 }
 
 }  // namespace
