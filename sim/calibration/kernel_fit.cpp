@@ -53,9 +53,10 @@ std::uint64_t fnv1a(std::string_view text) {
   return hash;
 }
 
-/// A constant e times its typical value counts as much as a row that is 30 % off. Sections of few shapes leave
-/// directions open in which constants trade against each other; unseen shapes then fall anywhere.
-constexpr double kPullToTypical = 0.3;
+/// A constant e times its typical value counts as much as a row that is 30 % off, less with fewer than 100 rows.
+/// Sections of few shapes leave directions open in which constants trade against each other; unseen shapes then fall
+/// anywhere. A handful of rows has the say of its own.
+constexpr double kPullToTypical = 0.3, kRowsOfFullPull = 100;
 
 /// At most about `most` of the samples, by a multiplicative hash of their place: no pattern of a table survives.
 SampleList thinned(std::span<const KernelSample* const> samples, std::size_t most) {
@@ -83,6 +84,7 @@ LeastSquaresEnd fitted(const GpuSpec& gpu, const KernelSection& section, std::sp
   for (const KernelSample* sample : samples) measured.push_back(logarithm(sample->measured));
   LeastSquares problem;
   problem.residuals = samples.size() + section.constants.size();
+  const double pull = kPullToTypical * std::min(1.0, static_cast<double>(samples.size()) / kRowsOfFullPull);
   problem.iterations = iterations;
   KernelPredictor predict(samples, gpu);
   for (const KernelConstant& c : section.constants) {
@@ -95,7 +97,7 @@ LeastSquaresEnd fitted(const GpuSpec& gpu, const KernelSection& section, std::sp
     const std::vector<double> seconds = predict(tried);
     for (std::size_t i = 0; i < samples.size(); ++i) residuals[i] = logarithm(seconds[i]) - measured[i];
     for (std::size_t j = 0; j < x.size(); ++j) {
-      residuals[samples.size() + j] = kPullToTypical * (x[j] - logarithm(section.constants[j].typical));
+      residuals[samples.size() + j] = pull * (x[j] - logarithm(section.constants[j].typical));
     }
   };
   return minimize(problem);

@@ -412,7 +412,7 @@ TEST_F(Program, FitsAProfileOfTheUsersOwnKernels) {
   EXPECT_FALSE(profile["quantize_convert"]["origin"].contains("derived_from"));
   EXPECT_NE(profile["gemm"]["bf16"]["origin"]["derived_from"].get<std::string>().find("taken from"), std::string::npos);
   const auto predicted = nlohmann::json::parse(run("predict" + rows + "--profile my.json --json").out);
-  EXPECT_LT(predicted["mape"].get<double>(), 0.01);
+  EXPECT_LT(predicted["mape"].get<double>(), 0.02);
   // Again over itself: the same bytes but for what the base was.
   ASSERT_EQ(run("fit" + rows + "-q --base my.json -o again.json").exit_code, 0);
   EXPECT_EQ(nlohmann::json::parse(text("again.json"))["quantize_convert"], profile["quantize_convert"]);
