@@ -63,7 +63,7 @@ class ScenarioFile : public ::testing::Test {
     }
     return {0, "no error"};
   }
-  Refusal refusal(std::vector<Override> overrides) { return refusal_of(write(good), overrides); }
+  Refusal refusal(const std::vector<Override>& overrides) { return refusal_of(write(good), overrides); }
   Refusal refusal_of_text(const std::string& text) { return refusal_of(write(text)); }
 
   fs::path folder_;

@@ -324,7 +324,7 @@ TEST(NarrowTiles, OfGroupedExpertsGoRoundByRound) {
   };
   const Duration wave = Duration::microseconds(10);  // far above the time of the weights
   const double matrix = 2.0 * 128 * 4096 * 2048 / (2e15 * kCompute);
-  const double vector = 2048.0 / 128 * (128 * 32 / 128) / 2e9;
+  const double vector = 2048.0 / 128 * (128 * 32 / 128.0) / 2e9;
   EXPECT_NEAR(up(0, wave).seconds(), 10e-6 + 10e-6 + matrix, 1e-11);
   EXPECT_NEAR(up(1, wave).seconds(), 10e-6 + 10e-6 + matrix + vector, 1e-11);
 }
