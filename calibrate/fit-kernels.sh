@@ -91,7 +91,8 @@ Written by `calibrate/fit-kernels.sh FOLDER`. Errors are |predicted / measured -
   overall, none best for every section. SGLang's MLA prefill on Blackwell is read as expanded (absorbed it would beat the peak).
 - **median / versions** is the median error over the median difference between two software versions of one kernel: the middle of what kernel-cost
   states, 3.5 % GEMM (2 to 5), 7.5 % MoE (4 to 11), 5 % attention (4 to 6). The tables hold one pair: bf16 products of the H100 by TensorRT-LLM and
-  by vLLM, both of cuBLAS (under gemm). The mark is 1.3.
+  by vLLM, both of cuBLAS (under gemm). The mark is 1.3: of GEMM sections fp8 of H100 and B200, TensorRT-LLM's bf16 on H100 and H20's reach it, of the experts
+  all but three (vLLM on A100, fp8_block and nvfp4 of SGLang on B200), of attention most.
 - **Whole GPUs.** The second table of a chapter predicts a GPU with the constants of another of the same architecture and its own datasheet rates,
   nothing refitted. H20 and H800 (InferSim) are the transfer with the aim: products near it, grouped ones still beyond. They are one chip, but a
   multiprocessor of H20 has matrix units of a quarter of the rate and the same vector units, which add the scaled sums of block-scaled products: that
@@ -100,7 +101,8 @@ Written by `calibrate/fit-kernels.sh FOLDER`. Errors are |predicted / measured -
   units (tcgen05 against mma.sync), memory (HBM3e against GDDR7) and L2: they are stated apart, not expected to agree.
 - Aims, MAPE on unseen shapes: 6 % GEMM bf16 and fp8, 7 % MoE, 8 % prefill and MLA prefill, 9 % decode and MLA decode; 9 % within a generation. Met:
   prefill, MLA prefill, decode, MLA decode, H800 to H20 products. Missed: GEMM bf16 and fp8 (3.5 to 8.4 % on data-centre GPUs, 10 to 15 % on L40S and RTX PRO 6000),
-  MoE (10.0 %), H20 to H800 products (12.1 %), grouped products between the two (16 and 21 %).
+  MoE (10.0 %), H20 to H800 products (12.1 %), grouped products between the two (16 and 21 %),
+  contiguous grouped products of wide EP (16 and 18 %: eager rows), decode of FlashAttention on H20 (13 %, seven layouts).
 
 Hard cases, and the likely reason (read from the rows and from what is known of the kernels; none was tested by an experiment):
 

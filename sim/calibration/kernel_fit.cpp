@@ -331,9 +331,10 @@ KernelFit fit_and_validate(const GpuSpec& gpu, KernelOp op, const std::string& k
       .bias = all.bias,
       .rows_fitted = static_cast<std::int64_t>(fit.samples.size()),
       .rows_scored = all.scored,
-      .split = fit.law.empty() ? "scored on the rows of the fit: all are of one shape"
-                               : fmt::format("every row scored by a fit without its shape ({} shapes, {} folds)",
-                                             fit.shapes, count)};
+      .split = fit.law.empty() && fit.shapes > 1 ? "scored on the rows of the fit: too few to leave a shape out"
+               : fit.law.empty()                 ? "scored on the rows of the fit: all are of one shape"
+                                 : fmt::format("every row scored by a fit without its shape ({} shapes, {} folds)",
+                                               fit.shapes, count)};
   if (progress) progress(static_cast<std::int64_t>(count + 1), static_cast<std::int64_t>(count + 1));
   return fit;
 }

@@ -83,4 +83,17 @@ std::string command_line(std::string_view command, const Arguments& arguments, s
   return text;
 }
 
+std::string output_problem(const Arguments& arguments, const std::string& option) {
+  if (!arguments.has(option)) return {};
+  const std::filesystem::path file = arguments.value(option);
+  std::error_code error;
+  if (std::filesystem::is_directory(file, error)) return fmt::format("{}: is a folder", file.string());
+  for (const std::string& table : arguments.positionals) {
+    if (std::filesystem::equivalent(file, table, error)) {
+      return fmt::format("{}: is the measured table; give --{} another name", file.string(), option);
+    }
+  }
+  return {};
+}
+
 }  // namespace moesim

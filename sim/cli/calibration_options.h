@@ -60,6 +60,9 @@ std::optional<KernelTableOptions> kernel_table_options(const Arguments& argument
 
 /// The bytes of a profile that was read from `file`.
 std::string text_of(const std::filesystem::path& file);
+/// What would keep the file of `option` from being written, told before the work: it is a folder or one of the measured
+/// tables. Empty where nothing is known to.
+std::string output_problem(const Arguments& arguments, const std::string& option);
 
 /// "fit sweep.csv --op nccl": the command as it was typed, for files that it writes.
 std::string command_line(std::string_view command, const Arguments& arguments, std::span<const OptionRow> rows);

@@ -357,20 +357,6 @@ int fit_profile(Fitting& fitting, CommOp op, const Arguments& arguments, const s
   return exit_ok;
 }
 
-/// What would keep the profile from being written, told before the work; empty where nothing is known to.
-std::string output_problem(const Arguments& arguments) {
-  if (!arguments.has("output")) return {};
-  const std::filesystem::path file = arguments.value("output");
-  std::error_code error;
-  if (std::filesystem::is_directory(file, error)) return fmt::format("{}: is a folder", file.string());
-  for (const std::string& table : arguments.positionals) {
-    if (std::filesystem::equivalent(file, table, error)) {
-      return fmt::format("{}: is the measured table; give the profile another name", file.string());
-    }
-  }
-  return {};
-}
-
 int run(const Arguments& arguments) {
   if (arguments.has("plots") && !arguments.has("cross-validate") && !arguments.has("profiles")) {
     return fail(exit_usage, "fit: --plots needs --cross-validate or --profiles");
@@ -380,7 +366,8 @@ int run(const Arguments& arguments) {
       return fail(exit_usage, fmt::format("fit: --{} writes no profile to -o", option));
     }
   }
-  if (const std::string problem = output_problem(arguments); !problem.empty()) return fail(exit_missing, problem);
+  if (const std::string problem = output_problem(arguments, "output"); !problem.empty())
+    return fail(exit_missing, problem);
   if (const auto options = kernel_table_options(arguments)) {
     if (arguments.has("as") || arguments.has("reference")) return rescale_kernels(*options, arguments, today());
     return fit_kernels(*options, arguments, command_line("fit", arguments, rows), today());

@@ -81,8 +81,10 @@ void print_fit(const KernelFit& fit) {
   line("after, on the same rows", fit.after);
   line("shapes left out, form", fit.law);
   line("shapes left out, with residual", fit.corrected);
-  if (fit.law.empty())
-    fmt::print("  all rows are of one shape, which the fit saw: how far off others are is not known\n");
+  if (fit.law.empty()) {
+    fmt::print("  {}, which the fit saw: how far off others are is not known\n",
+               fit.shapes == 1 ? "all rows are of one shape" : "too few rows to leave a shape out");
+  }
   constexpr double hopeless = 0.3;  // of rows that it was fitted to: the rows are of something else
   if (const double mape = errors_of(fit.after).mape; mape > hopeless) {
     fmt::print(stderr,

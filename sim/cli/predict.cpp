@@ -23,6 +23,9 @@ constexpr auto rows = with_table_options(std::array<OptionRow, 3>{
      {.name = "csv", .value = "FILE", .meaning = "write every prediction to a file", .completion = Completion::file}}});
 
 int run(const Arguments& arguments) {
+  if (const std::string problem = output_problem(arguments, "csv"); !problem.empty()) {
+    return fail(exit_missing, "predict: " + problem);
+  }
   if (const auto kernels = kernel_table_options(arguments)) return predict_kernel_tables(arguments, *kernels);
   const auto options = comm_table_options(arguments);
   if (const auto* refusal = std::get_if<Refusal>(&options)) return fail(refusal->code, refusal->message);

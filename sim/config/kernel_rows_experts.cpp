@@ -122,6 +122,7 @@ void read_moe_row(const KernelRow& row, KernelRowSamples& out) {
   const std::int64_t hidden = f.count("hidden"), inter = f.count("inter"), shard = inter / f.count_or("tp", 1);
   if (shard < 1) f.fail("tp: expected at most inter");
   const auto ratio = f.number("x_min");
+  if (ratio && *ratio < 1) f.fail("x_min: expected the time over the least one of its series, at least 1");
   const auto time = row.first_seconds({"best_us", "latency_us"});
   if (!time) return out.skip(skip::no_time);
   if (row.provider == "sglang" && f.text("kernel") == "triton" && routing.ep > 1) return out.skip(skip::remote_slots);

@@ -58,6 +58,14 @@ TEST_F(PredictKernels, WithoutScoredRowsTheErrorsAreNull) {
   EXPECT_EQ(json["extrapolated"], false);
 }
 
+TEST_F(PredictKernels, NeverWritesOverWhatWasMeasured) {
+  const std::string table = "gpu,provider,dtype,m,n,k,latency_us\nh100_sxm,vllm,bfloat16,16,4096,4096,16\n";
+  write("mine.csv", table);
+  EXPECT_EQ(predict("mine.csv --op gemm --csv ./mine.csv"), 3);
+  EXPECT_NE(text("err.txt").find("predict: ./mine.csv: is the measured table"), std::string::npos) << text("err.txt");
+  EXPECT_EQ(text("mine.csv"), table);
+}
+
 TEST_F(PredictKernels, BadInputHasItsExitCodes) {
   write("gemm_h100_sxm_vllm.csv", "dtype,m,n,k,latency_us\nbfloat16,1,2,3,x\n");
   EXPECT_EQ(predict("gemm_h100_sxm_vllm.csv --op gemm"), 4);

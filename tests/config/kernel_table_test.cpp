@@ -101,6 +101,9 @@ TEST(KernelTable, TimesInOtherUnitsAreRefused) {
   EXPECT_EQ(read(KernelOp::attn_decode, "attn_decode_h100_sxm_vllm.csv", decode + "64,16384,64,8,128,bf16,bf16,1400\n")
                 .samples.size(),
             1U);
+  EXPECT_EQ(error_of(KernelOp::moe, "moe_h100_sxm_trtllm.csv",
+                     kMoeHeader + "bfloat16,x,1000,4096,14336,2,8,1,1,balanced,900,900,0.2\n"),
+            ":2: x_min: expected the time over the least one of its series, at least 1");
   // 1,000 tokens x 2 experts x 3 x 2 x 4096 x 14336 = 7.0e11 flops.
   const std::string experts = error_of(KernelOp::moe, "moe_h100_sxm_trtllm.csv",
                                        kMoeHeader + "bfloat16,x,1000,4096,14336,2,8,1,1,balanced,1.5,1.5,1\n");
