@@ -35,8 +35,8 @@ class KernelPredictor {
 std::vector<double> predict_kernels(std::span<const KernelSample* const> samples, const GpuSpec& gpu,
                                     const KernelProfile& profile);
 
-/// Where the constants of a sample's section come from ; nothing where the profile
-/// has no such section and another one stands in.
+/// Where the constants of a sample's section come from; nothing where the profile has no such section and
+/// another one stands in.
 const SectionOrigin* section_origin(const KernelProfile& profile, std::string_view section);
 
 /// What stands in for measurements of this very kernel on this GPU, in a few words; empty where nothing does: the

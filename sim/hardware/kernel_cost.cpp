@@ -321,10 +321,10 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
   if (shape.batched()) return batched_gemm(shape);
   const GemmSection& section = gemm_section(shape);
   const PreparedGemm& p = gemms_[static_cast<std::size_t>(&section - profile_.gemm.data())];
-  const double m = real(shape.m), n = real(shape.n), k = real(shape.k), batch = real(shape.batch);
-  const double weights = n * k * bytes_per_element(shape.weight) * batch;
-  const double results = m * n * batch;
-  const double bytes = m * k * bytes_per_element(shape.activation) * batch + weights + kOutputBytes * results;
+  const double m = real(shape.m), n = real(shape.n), k = real(shape.k);
+  const double weights = n * k * bytes_per_element(shape.weight);
+  const double results = m * n;
+  const double bytes = m * k * bytes_per_element(shape.activation) + weights + kOutputBytes * results;
   double inverse_bandwidth = p.inverse_bandwidth;
   if (cache_ == CacheState::replayed) {
     const double l2 = real(gpu_.l2.value);
@@ -337,7 +337,7 @@ Duration KernelCost::gemm(const GemmShape& shape) const {
   double best = INFINITY;
   for (const PreparedTile& tile : p.tiles) {
     const double wave = widened ? tile.wave * std::min(1.0, rows / real(tile.rows)) : tile.wave;
-    const std::int64_t tiles = shape.batch * ceil_div(shape.m, tile.rows) * ceil_div(shape.n, tile.columns);
+    const std::int64_t tiles = ceil_div(shape.m, tile.rows) * ceil_div(shape.n, tile.columns);
     for (std::size_t i = 0; i < p.splits; ++i) {
       const std::int64_t splits = kSplits[i];
       // A split shorter than one step of k does nothing.

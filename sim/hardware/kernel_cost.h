@@ -35,15 +35,15 @@ class KernelCost {
   /// fixed + min over tile a x b and split s of
   ///     pn(ceil(nt s / S) (2ab ceil64(k / s) S / (P ec h / (h + h0)) + tw),
   ///        (bytes + [s > 1] 8mns) / (em W min(1, cb nt s / S))) + [s > 1] split
-  /// with nt = batch ceil(m / a) ceil(n / b) tiles and h = ab / (a + b). 16-bit activations with narrower weights
+  /// with nt = ceil(m / a) ceil(n / b) tiles and h = ab / (a + b). 16-bit activations with narrower weights
   /// (weight-only quantisation) compute at the activations' rate, on 16 rows at a time, and read the weights' bytes.
   /// Quantisation of the activations is not contained. Residual: m, k.
   /// Narrow tiles (block-scaled products of Hopper) are not split, and an element of k of a round takes
   ///     max(2ab S / (P ec) + c 2ab S / (128 F), (a + b) element bytes / draw)
   /// with c FMAs of the vector units (rate F) an accumulator and 128 columns.
   /// A batch has a section of its own (`mla_bmm`):
-  ///     fixed + pn(ceil(nt / S) (2 64 64 ceil64(k) S / (P ec) + tw), bytes / (em W)),  nt = batch ceil(m / 64) ceil(n
-  ///     / 64).
+  ///     fixed + pn(ceil(nt / S) (2 64 64 ceil64(k) S / (P ec) + tw), bytes / (em W))
+  /// with nt = batch ceil(m / 64) ceil(n / 64).
   /// Where that section quantises, inputs are read at 16 bits, written and read again. Residual: m batch, k.
   Duration gemm(const GemmShape& shape) const;
 
@@ -65,10 +65,10 @@ class KernelCost {
   ///     tu max(u / S, 1) + pn(bytes / (em W), max(sum_i u_i R keys_i 2(dk + dv), lw longest unit S) / (ec P)),
   /// u_i tiles of R rows, keys_i the mean number of visible keys + 64 rounded up to 64. Cached keys are read again; new
   /// KV bytes, at 16 bits, are what kernels before this one rotate, quantise and write.
-  /// Decode steps of a mixed batch are a call of decode_attention of their own; the times add (else see
-  /// mixed_attention). Absorbed MLA (`latent`)
-  /// takes the `absorbed` sections of `mla_prefill`; other shapes with key_dim != value_dim its expanded ones.
-  /// Residual: packed tiles of all sequences / S, mean keys of a query.
+  /// Decode steps of a mixed batch are a call of decode_attention of their own; the times add, unless one
+  /// kernel takes both (mixed_attention). Absorbed MLA (`latent`) takes the `absorbed` sections of `mla_prefill`; other
+  /// shapes with key_dim != value_dim its expanded ones. Residual: packed tiles of all sequences / S, mean keys of a
+  /// query.
   Duration prefill_attention(const AttentionShape& shape, std::span<const PrefillWork> work) const;
 
   /// Decode steps and prefill chunks of one batch in one kernel, without splits along the keys; only where
